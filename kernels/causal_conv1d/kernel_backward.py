@@ -1,0 +1,273 @@
+"""The gradients of the causal convolution in Triton.
+
+A program walks its chunk as the forward does, and K-1 steps further: the gradient of an input is
+the taps times the gradients of the K sums that it went into, which stand in registers as well. The
+gradients of taps and bias are summed a chunk at a time and written once; a second small kernel adds
+the chunks in a fixed order. No atomics, so the same bits every time.
+"""
+
+# pyright: reportArgumentType=false
+# (Triton makes constexprs of plain arguments)
+# mypy: disable-error-code="no-untyped-def,misc,untyped-decorator,assignment,var-annotated"
+# ruff: noqa: RUF005 (tuples in Triton know no star)
+
+from typing import no_type_check
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from vidmamba.kernels.causal_conv1d.kernel import (
+    bound,
+    channels_per_program,
+    cut,
+    find,
+    lanes,
+    load_ahead,
+    load_taps,
+    load_window,
+    place,
+    push,
+    reset,
+    row_of,
+    sigmoid,
+    video_of,
+    weigh,
+)
+
+UNROLL = 4  # frames loaded at once; loading a group ahead, as the forward does, was slower here
+
+
+def launch_conv_backward(
+    grad_y: Tensor,
+    grad_last: Tensor | None,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    state: Tensor | None,
+    offsets: Tensor | None,
+    *,
+    silu: bool,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of x, weight, bias and initial state; empty for one not given."""
+    batch, frames, width = x.shape
+    videos = batch if offsets is None else len(offsets) - 1
+    size, double = weight.shape[1], x.dtype == torch.float64
+    block = channels_per_program(x)
+    chunk, chunks, blocks = cut(batch, frames, width, block)
+    pieces = batch * chunks
+    grad_x = torch.empty_like(x)
+    partial = x.new_empty(pieces, size + 1, width, dtype=x.dtype if double else torch.float32)
+    shared = {
+        "K": size, "SILU": silu, "REVERSE": reverse, "PACKED": offsets is not None,
+        "HAS_BIAS": bias is not None, "HAS_STATE": state is not None,
+        "HAS_LAST": grad_last is not None, "DOUBLE": double, "BLOCK_D": block, "num_warps": 1,
+    }  # fmt: skip
+    _backward_kernel[(pieces * blocks,)](
+        grad_y, grad_last, x, weight, bias, state, offsets, grad_x, partial, frames, width, videos,
+        chunk, chunks, UNROLL=UNROLL, **shared,
+    )  # fmt: skip
+    grad_weight = torch.empty_like(weight)
+    grad_bias = x.new_empty(0) if bias is None else torch.empty_like(bias)
+    _sum_kernel[(triton.cdiv(width, 32) * (size + 1),)](
+        partial, grad_weight, grad_bias, pieces, width, K=size, HAS_BIAS=bias is not None
+    )
+    if state is None:
+        return grad_x, grad_weight, grad_bias, x.new_empty(0)
+    grad_state = torch.empty_like(state)
+    _state_kernel[(videos * blocks,)](
+        grad_y, grad_last, x, weight, bias, state, offsets, grad_state, frames, width, videos,
+        **shared,
+    )  # fmt: skip
+    return grad_x, grad_weight, grad_bias, grad_state
+
+
+@triton.jit
+@no_type_check
+def slope_of(total, SILU: tl.constexpr):
+    """The derivative of the activation."""
+    if SILU:
+        s = sigmoid(total)
+        return s * (1.0 + total * (1.0 - s))
+    return total * 0.0 + 1.0
+
+
+@triton.jit
+@no_type_check
+def collect(window, newest, taps, step, stop, K: tl.constexpr, PACKED: tl.constexpr):
+    """The gradient of the input K-1 steps back, from the sums of its own video only."""
+    total = taps[0] * newest
+    if PACKED:
+        total = tl.where(step < stop, total, 0.0)
+    for k in tl.static_range(K - 1):
+        part = taps[K - 1 - k] * window[k]
+        if PACKED and k > 0:
+            part = tl.where(step - (K - 1) + k < stop, part, 0.0)
+        total += part
+    return total
+
+
+@triton.jit
+@no_type_check
+def finish(
+    total, grad_last_ptr, grad_x_ptr, row, target, stop, video, first, end, T, D, d,
+    K: tl.constexpr, REVERSE: tl.constexpr, HAS_LAST: tl.constexpr,
+):  # fmt: skip
+    """Add the gradient of the final state, where the input is in it, and write."""
+    if HAS_LAST:
+        k = target - stop + (K - 1)
+        here = grad_last_ptr + (video * (K - 1) + k) * D + d
+        wanted = (k >= 0) & (target >= first) & (target < stop)
+        total += tl.load(here, mask=lanes(d, D, wanted), other=0.0).to(total.dtype)
+    here = grad_x_ptr + row_of(row, target, T, REVERSE) * D + d
+    wanted = (target >= first) & (target < end)
+    tl.store(here, total.to(grad_x_ptr.dtype.element_ty), mask=lanes(d, D, wanted))
+
+
+@triton.jit(do_not_specialize=["T", "S", "chunk", "chunks"])
+@no_type_check
+def _backward_kernel(
+    grad_y_ptr, grad_last_ptr, x_ptr, weight_ptr, bias_ptr, state_ptr, offsets_ptr, grad_x_ptr,
+    partial_ptr, T, D, S, chunk, chunks,
+    UNROLL: tl.constexpr, K: tl.constexpr, SILU: tl.constexpr, REVERSE: tl.constexpr,
+    PACKED: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_STATE: tl.constexpr,
+    HAS_LAST: tl.constexpr, DOUBLE: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    kind: tl.constexpr = tl.float64 if DOUBLE else tl.float32
+    blocks = tl.cdiv(D, BLOCK_D)
+    piece = tl.program_id(0) // blocks
+    d = tl.program_id(0) % blocks * BLOCK_D + tl.arange(0, BLOCK_D)
+    mask = d < D
+    row, first, end, u, start, stop = place(
+        offsets_ptr, piece, chunk, chunks, T, S, PACKED, REVERSE
+    )
+    taps = load_taps(weight_ptr, d, mask, K, DOUBLE)
+    bias = tl.zeros([BLOCK_D], kind)
+    if HAS_BIAS:
+        bias = tl.load(bias_ptr + d, mask=mask, other=0.0).to(kind)
+    window = load_window(
+        x_ptr, state_ptr, row, first, start, video_of(u, S, PACKED, REVERSE), T, D, d,
+        K, REVERSE, HAS_STATE, DOUBLE,
+    )  # fmt: skip
+    grads = ()
+    sums = (tl.zeros([BLOCK_D], kind),)
+    for _ in tl.static_range(K - 1):
+        grads = grads + (tl.zeros([BLOCK_D], kind),)
+    for _ in tl.static_range(K):
+        sums = sums + (tl.zeros([BLOCK_D], kind),)
+    video = u  # of the step, and of the input K-1 steps back
+    target_video = u
+    target_stop = stop
+    last = tl.minimum(end + K - 1, T)
+    for base in range(first, end + K - 1, UNROLL):
+        ahead = load_ahead(x_ptr, row, base, last, T, D, d, REVERSE, UNROLL)
+        ahead_grads = load_ahead(grad_y_ptr, row, base, last, T, D, d, REVERSE, UNROLL)
+        for j in tl.static_range(UNROLL):
+            step = base + j
+            target = step - (K - 1)
+            if PACKED:
+                if step == stop:
+                    video = find(offsets_ptr, step, S, T, REVERSE)
+                    start = step
+                    stop = bound(offsets_ptr, video + 1, S, T, REVERSE)
+                if target == target_stop:
+                    target_video = find(offsets_ptr, target, S, T, REVERSE)
+                    target_stop = bound(offsets_ptr, target_video + 1, S, T, REVERSE)
+                number = video_of(video, S, PACKED, REVERSE)
+                window = reset(window, step == start, state_ptr, number, D, d, K, HAS_STATE)
+            newest = ahead[j].to(kind)
+            total = weigh(window, newest, taps, bias, K)
+            grad = ahead_grads[j].to(kind) * slope_of(total, SILU)
+            own = tl.where(step < end, grad, 0.0)
+            more = (sums[0] + own,)
+            for k in tl.static_range(K - 1):
+                more = more + (sums[k + 1] + own * window[k],)
+            sums = more + (sums[K] + own * newest,)
+            result = collect(grads, grad, taps, step, target_stop, K, PACKED)
+            finish(
+                result, grad_last_ptr, grad_x_ptr, row, target, target_stop,
+                video_of(target_video, S, PACKED, REVERSE), first, end, T, D, d,
+                K, REVERSE, HAS_LAST,
+            )  # fmt: skip
+            window = push(window, newest, K)
+            grads = push(grads, grad, K)
+    for k in tl.static_range(K + 1):
+        here = partial_ptr + (piece.to(tl.int64) * (K + 1) + k) * D + d
+        tl.store(here, sums[k], mask=mask)
+
+
+@triton.jit(do_not_specialize=["P"])
+@no_type_check
+def _sum_kernel(
+    partial_ptr, grad_weight_ptr, grad_bias_ptr, P, D, K: tl.constexpr, HAS_BIAS: tl.constexpr
+):  # fmt: skip
+    """Add the chunks' sums, always in the same order: the bias's row first, then the taps'."""
+    k = tl.program_id(0) % (K + 1)
+    d = tl.program_id(0) // (K + 1) * 32 + tl.arange(0, 32)
+    piece = tl.arange(0, 64)
+    total = tl.zeros([64, 32], partial_ptr.dtype.element_ty)
+    for base in range(0, P, 64):
+        here = ((base + piece).to(tl.int64) * (K + 1) + k)[:, None] * D + d[None, :]
+        there = (base + piece < P)[:, None] & (d < D)[None, :]
+        total += tl.load(partial_ptr + here, mask=there, other=0.0)
+    result = tl.sum(total, axis=0)
+    if HAS_BIAS:
+        there = lanes(d, D, k == 0)
+        tl.store(grad_bias_ptr + d, result.to(grad_bias_ptr.dtype.element_ty), mask=there)
+    result = result.to(grad_weight_ptr.dtype.element_ty)
+    tl.store(grad_weight_ptr + d * K + k - 1, result, mask=lanes(d, D, k > 0))
+
+
+@triton.jit(do_not_specialize=["T", "S"])
+@no_type_check
+def _state_kernel(
+    grad_y_ptr, grad_last_ptr, x_ptr, weight_ptr, bias_ptr, state_ptr, offsets_ptr, grad_state_ptr,
+    T, D, S,
+    K: tl.constexpr, SILU: tl.constexpr, REVERSE: tl.constexpr,
+    PACKED: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_STATE: tl.constexpr,
+    HAS_LAST: tl.constexpr, DOUBLE: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """The gradient of one video's initial state, from its first K-1 steps."""
+    kind: tl.constexpr = tl.float64 if DOUBLE else tl.float32
+    blocks = tl.cdiv(D, BLOCK_D)
+    u = tl.program_id(0) // blocks
+    d = tl.program_id(0) % blocks * BLOCK_D + tl.arange(0, BLOCK_D)
+    mask = d < D
+    row = u.to(tl.int64) * T
+    start = u * 0
+    stop = u * 0 + T
+    if PACKED:
+        row *= 0
+        start = bound(offsets_ptr, u, S, T, REVERSE)
+        stop = bound(offsets_ptr, u + 1, S, T, REVERSE)
+    video = video_of(u, S, PACKED, REVERSE)
+    taps = load_taps(weight_ptr, d, mask, K, DOUBLE)
+    bias = tl.zeros([BLOCK_D], kind)
+    if HAS_BIAS:
+        bias = tl.load(bias_ptr + d, mask=mask, other=0.0).to(kind)
+    window = load_window(
+        x_ptr, state_ptr, row, start, start, video, T, D, d, K, REVERSE, HAS_STATE, DOUBLE
+    )
+    grads = ()
+    for k in tl.static_range(K - 1):
+        step = start + k
+        there = lanes(d, D, (step < stop) & (step >= 0) & (step < T))
+        here = row_of(row, step, T, REVERSE) * D + d
+        newest = tl.load(x_ptr + here, mask=there, other=0.0).to(kind)
+        total = weigh(window, newest, taps, bias, K)
+        grad = tl.load(grad_y_ptr + here, mask=there, other=0.0).to(kind) * slope_of(total, SILU)
+        grads = grads + (grad,)
+        window = push(window, newest, K)
+        result = tl.zeros([BLOCK_D], kind)
+        for j in tl.static_range(k + 1):
+            result += taps[j] * grads[k - j]
+        if HAS_LAST:
+            # a video shorter than the state hands the rest of it on
+            passed = k - (stop - start)
+            here = grad_last_ptr + (video * (K - 1) + passed) * D + d
+            there = lanes(d, D, passed >= 0)
+            result += tl.load(here, mask=there, other=0.0).to(kind)
+        here = grad_state_ptr + (video * (K - 1) + k) * D + d
+        tl.store(here, result.to(grad_state_ptr.dtype.element_ty), mask=mask)

@@ -1,0 +1,96 @@
+"""What `selective_scan` refuses, and the sizes that follow from its arguments."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+MAX_STATES = 256
+CPU_LANES = 16  # widths of state buffers are multiples of it
+CPU_CHUNK = 32
+CUDA_LANES = 64
+CUDA_CHUNKS = (32, 64, 128, 256)
+# chunks times blocks of channels that keep a GPU of 132 multiprocessors busy
+CUDA_PROGRAMS = 4096
+
+
+class Chunks(NamedTuple):
+    """How videos are cut into chunks of frames; known from shapes alone, so that nothing waits."""
+
+    frames: int  # in a whole chunk
+    total: int  # room for the chunks of all videos
+    width: int  # of a row of states: D rounded up to whole vectors
+
+
+def cut(u: Tensor, offsets: Tensor | None, device: str) -> Chunks:
+    """Choose the chunks for a device: many enough to fill it, few enough to be combined fast."""
+    batch, frames, width = u.shape
+    if device == "cpu":
+        size, lanes = CPU_CHUNK, CPU_LANES
+    else:
+        size, lanes = CUDA_CHUNKS[0], CUDA_LANES
+        for larger in CUDA_CHUNKS[1:]:
+            if batch * frames * width >= larger * lanes * CUDA_PROGRAMS:
+                size = larger
+    videos = batch if offsets is None else offsets.shape[0] - 1
+    total = batch * -(-frames // size) if offsets is None else frames // size + videos
+    return Chunks(size, total, -(-width // lanes) * lanes)
+
+
+def count_videos(u: Tensor, offsets: Tensor | None) -> int | torch.SymInt:
+    """How many videos there are: one a row, or with offsets one an interval."""
+    return u.shape[0] if offsets is None else offsets.shape[0] - 1
+
+
+def check_arguments(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    offsets: Tensor | None,
+) -> None:
+    """Raise ValueError, with the values, unless all arguments fit; past here lie raw pointers."""
+    if u.ndim != 3 or 0 in u.shape:
+        raise ValueError(f"u must have a shape (B, T, D) without zeros, got {[*u.shape]}")
+    batch, frames, width = u.shape
+    if A.ndim != 2 or A.shape[0] != width or not 1 <= A.shape[1] <= MAX_STATES:
+        raise ValueError(f"A must have shape ({width}, 1 to {MAX_STATES}), got {[*A.shape]}")
+    num_states = A.shape[1]
+    if offsets is not None:
+        _check_offsets(offsets, batch)
+    named = {
+        "delta": (delta, (batch, frames, width)),
+        "z": (z, (batch, frames, width)),
+        "B": (B, (batch, frames, num_states)),
+        "C": (C, (batch, frames, num_states)),
+        "D": (D, (width,)),
+        "delta_bias": (delta_bias, (width,)),
+        "initial_state": (initial_state, (count_videos(u, offsets), width, num_states)),
+    }
+    for name, (tensor, shape) in named.items():
+        if tensor is not None and tensor.shape != shape:
+            raise ValueError(f"{name} must have shape {[*shape]}, got {[*tensor.shape]}")
+    for name, tensor in {"u": u, "A": A, **{name: t for name, (t, _) in named.items()}}.items():
+        if tensor is None:
+            continue
+        if tensor.dtype not in DTYPES:
+            raise ValueError(f"{name} must be one of {DTYPES}, got {tensor.dtype}")
+        if (tensor.dtype == torch.float64) != (u.dtype == torch.float64):
+            raise ValueError(f"u is {u.dtype} but {name} is {tensor.dtype}: cast one of them")
+        if tensor.device != u.device:
+            raise ValueError(f"u is on {u.device} but {name} is on {tensor.device}")
+
+
+def _check_offsets(offsets: Tensor, batch: int) -> None:
+    if batch != 1:
+        raise ValueError(f"with offsets, the videos are packed into B = 1, got B = {batch}")
+    if offsets.ndim != 1 or offsets.shape[0] < 2:
+        raise ValueError(f"offsets must have shape (videos + 1,), got {[*offsets.shape]}")
+    if offsets.dtype not in (torch.int32, torch.int64):
+        raise ValueError(f"offsets must be int32 or int64, got {offsets.dtype}")

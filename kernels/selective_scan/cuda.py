@@ -1,0 +1,295 @@
+"""Launches the Triton kernels: which buffers, how many programs, which tile sizes.
+
+A fixed size for each family of shapes, found by measuring; nothing is tried out at run time, and
+nothing waits for the device, so calls can be captured in a CUDA graph.
+"""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from vidmamba.kernels.selective_scan.checks import Chunks, count_videos, cut
+from vidmamba.kernels.selective_scan.kernel import (
+    chunk_ends_kernel,
+    combine_kernel,
+    outputs_kernel,
+    projections_kernel,
+    rates_kernel,
+)
+from vidmamba.kernels.selective_scan.kernel_backward import (
+    chunk_grads_kernel,
+    gradients_kernel,
+    projection_grads_kernel,
+)
+
+TILE = 8  # frames in a lane's registers
+BLOCK = 64  # channels of a forward program: two a lane
+BACKWARD_BLOCK = 32  # one a lane, whose sums over lanes are over channels
+COMBINE_TILE = 16
+MAX_GROUP = 8  # blocks whose gradients of B and C one program adds up
+# one warp a program, its registers cut so that a multiprocessor holds sixteen: waiting for memory
+# is what these kernels do most, and more warps hide it better than longer tiles
+WARP: dict[str, Any] = {"num_warps": 1, "maxnreg": 128, "enable_fp_fusion": True}
+WARPS = 16
+
+
+class _Setting(NamedTuple):
+    """What forward and backward share: the chunks, the rates and projections as kernels read."""
+
+    chunks: Chunks
+    chunks_a_video: int
+    table: Tensor  # (chunks, 2): first row and number of frames, for packed videos
+    first_chunks: Tensor  # (videos + 1,), for packed videos
+    rates: Tensor  # (N, width)
+    projections: Tensor  # (3, chunks, N, frames): B, C, B backwards
+    options: dict[str, Any]  # of every kernel that reads frames
+    unit: int
+
+
+def launch_forward(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    offsets: Tensor | None,
+    delta_softplus: bool,
+    reverse: bool,
+    keep_states: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scan contiguous tensors; see `selective_scan` and its operator for what goes in and out."""
+    setting = _set_up(u, A, B, C, offsets, delta_bias, delta_softplus, reverse)
+    (_, total, width), num_states, frames = setting.chunks, A.shape[1], u.shape[1]
+    videos = int(count_videos(u, offsets))
+    states = u.new_empty(total, num_states, width, dtype=torch.float32)
+    ends = torch.empty_like(states)
+    sums = u.new_empty(total, width, dtype=torch.float32)
+    sizes = (setting.table, frames, u.shape[2] // setting.unit, width, setting.chunks_a_video)
+    blocks = width // BLOCK
+    grid = (total * blocks,)
+    bias = _given(delta_bias, u)
+    chunk_ends_kernel[grid](
+        u, delta, setting.rates, setting.projections[2], bias, ends, sums, *sizes, num_states,
+        blocks, **setting.options, **_blocks(setting, u), **WARP,
+    )  # fmt: skip
+    final = _combine(setting, ends, sums, _states_in(initial_state, width), states, videos, False)
+    y = torch.empty_like(u)
+    outputs_kernel[grid](
+        u, delta, setting.rates, setting.projections[0], setting.projections[1], _given(D, u),
+        _given(z, u), bias, states, ends, y, *sizes, num_states, blocks,
+        **setting.options, **_blocks(setting, u),
+        HAS_SKIP=D is not None, HAS_Z=z is not None, **WARP,
+    )  # fmt: skip
+    kept = states if keep_states else u.new_empty(0, num_states, width, dtype=torch.float32)
+    return y, _states_out(final, u), kept
+
+
+def launch_backward(
+    grad_y: Tensor | None,
+    grad_final: Tensor | None,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    offsets: Tensor | None,
+    states: Tensor,
+    delta_softplus: bool,
+    reverse: bool,
+) -> list[Tensor]:
+    """Return the gradients of u, delta, ..., initial_state; an empty tensor for one not given."""
+    if not len(states):
+        forward = (u, delta, A, B, C, D, None, delta_bias, initial_state, offsets)
+        states = launch_forward(*forward, delta_softplus, reverse, True)[2]
+    setting = _set_up(u, A, B, C, offsets, delta_bias, delta_softplus, reverse)
+    (frames, total, width), num_states = setting.chunks, A.shape[1]
+    channels = u.shape[2]
+    grad_y = torch.zeros_like(u) if grad_y is None else grad_y
+    # rows: a state's gradient each, then the parts of the gradients of D and of the bias. Packed
+    # videos may leave chunks unused, whose parts must be zero
+    rows = (torch.empty if offsets is None else torch.zeros)(
+        total, num_states + 2, width, dtype=torch.float32, device=u.device
+    )
+    sums = u.new_empty(total, width, dtype=torch.float32)
+    blocks, bias, gate = width // BLOCK, _given(delta_bias, u), _given(z, u)
+    chunk_grads_kernel[(total * blocks,)](
+        grad_y, delta, setting.rates, setting.projections[1], gate, bias, rows, sums,
+        setting.table, u.shape[1], channels // setting.unit, width, setting.chunks_a_video,
+        num_states, blocks, **setting.options, **_blocks(setting, u), HAS_Z=z is not None,
+        **WARP,
+    )  # fmt: skip
+    last = _states_in(grad_final, width)
+    grad_initial = _combine(setting, rows, sums, last, rows, int(count_videos(u, offsets)), True)
+
+    group = _choose_group(total, channels, u.device)
+    groups = triton.cdiv(channels, BACKWARD_BLOCK * group)
+    programs = min(total * groups, _multiprocessors(u.device) * WARPS)
+    scratch = u.new_empty(
+        programs, frames // TILE + 1, num_states, BACKWARD_BLOCK, dtype=torch.float32
+    )
+    parts = u.new_empty(groups, 2, total, num_states, frames, dtype=torch.float32)
+    grad_u, grad_delta = torch.empty_like(u), torch.empty_like(delta)
+    grad_z = u.new_empty(0) if z is None else torch.empty_like(z)
+    gradients_kernel[(programs,)](
+        grad_y, u, delta, setting.rates, setting.projections[0], setting.projections[1],
+        _given(D, u), gate, bias, states, rows, scratch, grad_u, grad_delta, grad_z, parts,
+        setting.table, u.shape[1], channels, width, setting.chunks_a_video, total, num_states,
+        groups, **setting.options, HAS_SKIP=D is not None, HAS_Z=z is not None,
+        EVEN=channels % BACKWARD_BLOCK == 0, TILE=TILE, BLOCK=BACKWARD_BLOCK,
+        GROUP=group, **WARP,
+    )  # fmt: skip
+    grad_B, grad_C = torch.empty_like(B), torch.empty_like(C)
+    block_n = _block_n(num_states)
+    projection_grads_kernel[(total, triton.cdiv(num_states, block_n))](
+        parts, grad_B, grad_C, setting.table, u.shape[1], setting.chunks_a_video, total,
+        num_states, groups, REVERSE=reverse, PACKED=offsets is not None, FRAMES=frames,
+        BLOCK_N=block_n,
+    )  # fmt: skip
+    totals = rows.sum(0)[:, :channels]
+    results = [
+        (u, grad_u),
+        (delta, grad_delta),
+        (A, totals[:num_states].T),
+        (B, grad_B),
+        (C, grad_C),
+        (D, totals[num_states]),
+        (z, grad_z),
+        (delta_bias, totals[num_states + 1]),
+        (initial_state, grad_initial.transpose(1, 2)[:, :channels]),
+    ]
+    return [u.new_empty(0) if t is None else _own(g, t) for t, g in results]
+
+
+def _own(gradient: Tensor, like: Tensor) -> Tensor:
+    """In the dtype of ``like``, and sharing no memory, as an operator's outputs must."""
+    if gradient.is_contiguous() and gradient.dtype == like.dtype and gradient._base is None:
+        return gradient
+    return torch.empty_like(like).copy_(gradient)
+
+
+def _set_up(
+    u: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    offsets: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    reverse: bool,
+) -> _Setting:
+    chunks = cut(u, offsets, "cuda")
+    num_states = A.shape[1]
+    rates = u.new_empty(num_states, chunks.width, dtype=torch.float32)
+    rates_kernel[(chunks.width // BLOCK, num_states)](
+        A, rates, A.shape[0], chunks.width, num_states, BLOCK=BLOCK
+    )
+    table, first_chunks = (u, u) if offsets is None else _lay_out(u, offsets, chunks, reverse)
+    options = {"REVERSE": reverse, "PACKED": offsets is not None, "FRAMES": chunks.frames}
+    chunks_a_video = triton.cdiv(u.shape[1], chunks.frames)
+    block_n = _block_n(num_states)
+    projections = u.new_empty(3, chunks.total, num_states, chunks.frames, dtype=torch.float32)
+    projections_kernel[(chunks.total, triton.cdiv(num_states, block_n))](
+        B, C, projections, table, u.shape[1], chunks_a_video, chunks.total, num_states, **options,
+        BLOCK_N=block_n,
+    )  # fmt: skip
+    options |= {
+        "HAS_BIAS": delta_bias is not None,
+        "SOFTPLUS": delta_softplus,
+        # Triton's interpreter knows no PTX
+        "NATIVE": u.is_cuda and torch.version.hip is None,
+        # float32 in, float32 out: decays accurate near one, so that slow ones do not drift
+        "PRECISE": u.dtype == torch.float32,
+    }
+    unit = 2 if u.shape[2] % 2 == 0 else 1
+    return _Setting(
+        chunks, chunks_a_video, table, first_chunks, rates, projections, options, unit
+    )  # fmt: skip
+
+
+def _lay_out(u: Tensor, offsets: Tensor, chunks: Chunks, reverse: bool) -> tuple[Tensor, Tensor]:
+    """Where each chunk of packed videos begins, worked out on the device without waiting."""
+    bounds = offsets.to(torch.int64).clamp(0, u.shape[1])
+    lengths = (bounds[1:] - bounds[:-1]).clamp(min=0)
+    ends = ((lengths + chunks.frames - 1) // chunks.frames).cumsum(0)
+    firsts = torch.cat([ends.new_zeros(1), ends])
+    chunk = torch.arange(chunks.total, device=u.device)
+    video = torch.searchsorted(ends, chunk, right=True).clamp(max=len(lengths) - 1)
+    done = (chunk - firsts[video]) * chunks.frames
+    count = (lengths[video] - done).clamp(0, chunks.frames)
+    row = bounds[1:][video] - 1 - done if reverse else bounds[:-1][video] + done
+    return torch.stack([row, count], dim=1).to(torch.int32), firsts.to(torch.int32)
+
+
+def _combine(
+    setting: _Setting,
+    ends: Tensor,
+    sums: Tensor,
+    initial: Tensor | None,
+    states: Tensor,
+    videos: int,
+    latest_first: bool,
+) -> Tensor:
+    num_states, width = setting.rates.shape
+    final = ends.new_empty(videos, num_states, width)
+    block = BACKWARD_BLOCK
+    combine_kernel[(videos * (width // block), num_states)](
+        ends, sums, setting.rates, final if initial is None else initial, states, final,
+        setting.first_chunks, width, setting.chunks_a_video, num_states, ends.stride(0),
+        states.stride(0),
+        HAS_INITIAL=initial is not None, LATEST_FIRST=latest_first,
+        PACKED=setting.options["PACKED"], TILE=COMBINE_TILE, BLOCK=block,
+        NATIVE=setting.options["NATIVE"], **WARP,
+    )  # fmt: skip
+    return final
+
+
+def _blocks(setting: _Setting, u: Tensor) -> dict[str, Any]:
+    even = u.shape[2] % BLOCK == 0
+    return {"EVEN": even, "TILE": TILE, "BLOCK": BLOCK, "UNIT": setting.unit}
+
+
+def _given(tensor: Tensor | None, stand_in: Tensor) -> Tensor:
+    return stand_in if tensor is None else tensor
+
+
+def _states_in(states: Tensor | None, width: int) -> Tensor | None:
+    """(videos, D, N) as kernels read it: (videos, N, width)."""
+    if states is None:
+        return None
+    padding = (0, width - states.shape[1])
+    return torch.nn.functional.pad(states.float().transpose(1, 2), padding).contiguous()
+
+
+def _states_out(states: Tensor, u: Tensor) -> Tensor:
+    return states.transpose(1, 2)[:, : u.shape[2]].contiguous()
+
+
+def _block_n(num_states: int) -> int:
+    return min(triton.next_power_of_2(num_states), 16)
+
+
+def _choose_group(chunks: int, channels: int, device: torch.device) -> int:
+    """How many blocks share one part: few parts, but every multiprocessor busy."""
+    group, blocks = 1, triton.cdiv(channels, BACKWARD_BLOCK)
+    wanted = _multiprocessors(device) * WARPS * 9 // 10
+    while group < min(MAX_GROUP, blocks) and chunks * triton.cdiv(blocks, 2 * group) >= wanted:
+        group *= 2
+    return group
+
+
+@cache
+def _multiprocessors(device: torch.device) -> int:
+    if device.type != "cuda":
+        return 1
+    return int(torch.cuda.get_device_properties(device).multi_processor_count)

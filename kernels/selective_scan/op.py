@@ -1,0 +1,287 @@
+"""`selective_scan` as a PyTorch operator: Triton on CUDA, numba on CPU, autograd on both."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from vidmamba.kernels.selective_scan.checks import check_arguments, count_videos, cut
+from vidmamba.kernels.selective_scan.reference import selective_scan_reference
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    initial_state: Tensor | None = None,
+    return_final_state: bool = False,
+    offsets: Tensor | None = None,
+    reverse: bool = False,
+) -> Any:
+    """Scan ``h[t] = exp(delta[t] A) h[t-1] + delta[t] u[t] B[t]``; ``y[t] = C[t] h[t]``.
+
+    The states are float32 whatever the inputs are (float64 for float64 inputs, which go through
+    the slow reference). Gradients flow through every tensor; they are the same bits every time.
+
+    Args:
+        u: Inputs of shape (B, T, D).
+        delta: Step sizes of the same shape, before bias and softplus.
+        A: Decay rates of shape (D, N), real, usually negative.
+        B: Input projections of shape (B, T, N).
+        C: Output projections of shape (B, T, N).
+        D: Skip of shape (D,): adds ``D u`` to the outputs.
+        z: Gate of u's shape: multiplies the outputs, skip included, by ``silu(z)``.
+        delta_bias: Of shape (D,), added to delta.
+        delta_softplus: Whether softplus is applied to delta after the bias.
+        initial_state: Of shape (videos, D, N); zeros if absent. Without offsets every row of the
+            batch is one video.
+        return_final_state: Return ``(y, state)`` with the last state (videos, D, N) of each video.
+        offsets: Of shape (videos + 1,), int32 or int64, from 0 to T and never falling: frames
+            ``offsets[i]`` up to ``offsets[i + 1]`` are video i. B must be 1.
+        reverse: Run from every video's last frame to its first.
+
+    Raises:
+        ValueError: If shapes, dtypes or devices do not fit, with the values.
+    """
+    check_arguments(u, delta, A, B, C, D, z, delta_bias, initial_state, offsets)
+    if u.dtype == torch.float64:
+        y, state = selective_scan_reference(
+            u, delta, A, B, C, D=D, z=z, delta_bias=delta_bias, delta_softplus=delta_softplus,
+            initial_state=initial_state, offsets=offsets, reverse=reverse,
+        )  # fmt: skip
+        return (y, state) if return_final_state else y
+    tensors = [u, delta, A, B, C, D, z, delta_bias, initial_state]
+    needs_grad = any(t is not None and t.requires_grad for t in tensors)
+    # PyTorch's own wrapper of a custom operator's gradient does not know torch.func
+    under_transforms = torch._C._are_functorch_transforms_active()
+    y, state, _ = (_UnderTransforms.apply if under_transforms else _forward)(
+        *(None if t is None else t.contiguous() for t in tensors),
+        offsets, delta_softplus, reverse, torch.is_grad_enabled() and needs_grad,
+    )  # fmt: skip
+    return (y, state) if return_final_state else y
+
+
+@torch.library.custom_op("vidmamba::selective_scan", mutates_args=(), device_types="cpu")
+def _forward(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    offsets: Tensor | None,
+    delta_softplus: bool,
+    reverse: bool,
+    keep_states: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the outputs, the last states and, if kept, the states at the chunks' starts."""
+    # imported on first use: numba takes a second to load
+    from vidmamba.kernels.selective_scan.cpu import launch_forward
+
+    return launch_forward(
+        u, delta, A, B, C, D, z, delta_bias, initial_state, offsets,
+        delta_softplus, reverse, keep_states,
+    )  # fmt: skip
+
+
+@_forward.register_fake
+def _(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    offsets: Tensor | None,
+    delta_softplus: bool,
+    reverse: bool,
+    keep_states: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    width, num_states = A.shape
+    chunks = cut(u, offsets, u.device.type)
+    return (
+        torch.empty_like(u),
+        u.new_empty(count_videos(u, offsets), width, num_states, dtype=torch.float32),
+        u.new_empty(
+            chunks.total if keep_states else 0, num_states, chunks.width, dtype=torch.float32
+        ),
+    )
+
+
+@torch.library.custom_op("vidmamba::selective_scan_backward", mutates_args=(), device_types="cpu")
+def _backward(
+    grad_y: Tensor | None,
+    grad_final: Tensor | None,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    offsets: Tensor | None,
+    states: Tensor,
+    delta_softplus: bool,
+    reverse: bool,
+) -> list[Tensor]:
+    """Return the gradients of u, delta, ..., initial_state; an empty tensor for one not given."""
+    from vidmamba.kernels.selective_scan.cpu import launch_backward
+
+    return launch_backward(
+        grad_y, grad_final, u, delta, A, B, C, D, z, delta_bias, initial_state, offsets, states,
+        delta_softplus, reverse,
+    )  # fmt: skip
+
+
+@_backward.register_fake
+def _(
+    grad_y: Tensor | None,
+    grad_final: Tensor | None,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    offsets: Tensor | None,
+    states: Tensor,
+    delta_softplus: bool,
+    reverse: bool,
+) -> list[Tensor]:
+    inputs = (u, delta, A, B, C, D, z, delta_bias, initial_state)
+    return [u.new_empty(0) if t is None else torch.empty_like(t) for t in inputs]
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.softplus, ctx.reverse, _ = inputs
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*tensors, output[2])
+
+
+def _differentiate(
+    ctx: Any, grad_y: Tensor | None, grad_final: Tensor | None, _: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    tensors = ctx.saved_tensors
+    gradients = _backward(
+        None if grad_y is None else grad_y.contiguous(),
+        None if grad_final is None else grad_final.contiguous(),
+        *tensors, ctx.softplus, ctx.reverse,
+    )  # fmt: skip
+    given = [None if t is None else g for t, g in zip(tensors[:9], gradients, strict=True)]
+    return *given, None, None, None, None
+
+
+def _over_examples(operator: Any) -> Any:
+    """Apply an operator to a batch of arguments one by one, as `torch.func.vmap` asks."""
+
+    def apply(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
+        results = [
+            operator(
+                *(
+                    a if dim is None else a.select(dim, i).contiguous()
+                    for a, dim in zip(arguments, in_dims, strict=True)
+                )
+            )
+            for i in range(info.batch_size)
+        ]
+        stacked = [torch.stack(parts) for parts in zip(*results, strict=True)]
+        if isinstance(results[0], list):
+            return stacked, [0] * len(stacked)
+        return tuple(stacked), (0,) * len(stacked)
+
+    return apply
+
+
+@_forward.register_kernel("cuda")
+def _(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    offsets: Tensor | None,
+    delta_softplus: bool,
+    reverse: bool,
+    keep_states: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    # imported on first use: Triton is installed only where it can run
+    from vidmamba.kernels.selective_scan.cuda import launch_forward
+
+    return launch_forward(
+        u, delta, A, B, C, D, z, delta_bias, initial_state, offsets,
+        delta_softplus, reverse, keep_states,
+    )  # fmt: skip
+
+
+@_backward.register_kernel("cuda")
+def _(
+    grad_y: Tensor | None,
+    grad_final: Tensor | None,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    offsets: Tensor | None,
+    states: Tensor,
+    delta_softplus: bool,
+    reverse: bool,
+) -> list[Tensor]:
+    from vidmamba.kernels.selective_scan.cuda import launch_backward
+
+    return launch_backward(
+        grad_y, grad_final, u, delta, A, B, C, D, z, delta_bias, initial_state, offsets, states,
+        delta_softplus, reverse,
+    )  # fmt: skip
+
+
+_forward.register_autograd(_differentiate, setup_context=_setup_context)
+_forward.register_vmap(_over_examples(_forward))
+_backward.register_vmap(_over_examples(_backward))
+
+
+class _UnderTransforms(torch.autograd.Function):
+    """The same operator, as `torch.func` wants it."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+        outputs: tuple[Tensor, Tensor, Tensor] = _forward(*inputs)
+        return outputs
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        _setup_context(ctx, inputs, output)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        return _differentiate(ctx, *gradients)
