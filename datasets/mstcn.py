@@ -1,0 +1,188 @@
+"""Folders in the layout of MS-TCN's data: 50 Salads, GTEA, Breakfast, and everything since.
+
+features/<video>.npy, or features/split<k>/<video>.npy    [D, T] or [T, D]
+groundTruth/<video>.txt                                   a class name a frame
+mapping.txt                                               `id name` a line
+splits/{train,test}.split<k>.bundle                       a video a line
+protocol.json                                             optional: fps, evaluation_stride,
+                                                          background_class
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from vidmamba.datasets.feature_file import FeatureFile, find_feature_files
+from vidmamba.datasets.labels import read_bundle, read_frame_labels, read_mapping
+from vidmamba.datasets.records import LabelledSet, VideoItem
+
+BACKGROUND = "background"
+"""The class that is background where nobody says otherwise, as in every published evaluator.
+
+So Breakfast's `SIL` is an action like the others, in the published tables as well.
+"""
+
+DEFAULT_FPS = 15.0
+"""Stored frames a second where nobody says otherwise: GTEA's and Breakfast's."""
+
+
+def load_mstcn(
+    root: Path,
+    *,
+    split: int,
+    stride: int = 1,
+    validation: float | int = 0.2,
+    background: Sequence[str] | None = None,
+    seed: int = 0,
+    fps: float | int | None = None,
+) -> LabelledSet:
+    """Read one split of a data set; the features stay on disk until they are used.
+
+    Args:
+        root: the data set's folder.
+        split: the number of the split.
+        stride: take stored frames 0, stride, 2 * stride, ...; scored are all of them, as in MS-TCN,
+            each by the frame taken last before it.
+        validation: how many of the training videos are held out, as a count (int) or a share.
+        background: names of the classes that Edit and F1 leave out; by default protocol.json's, or
+            else the class named `background` if there is one.
+        seed: fixes which training videos are held out.
+        fps: stored frames a second; by default protocol.json's, or else 15.
+
+    Raises:
+        ValueError: a file is missing or not as described (the message names it, and its line), or
+            an argument does not fit the data.
+    """
+    if stride < 1:
+        raise ValueError(f"stride must be 1 or more, got {stride}")
+    protocol = _read_protocol(root / "protocol.json")
+    rate = float(fps if fps is not None else protocol.get("fps", DEFAULT_FPS))
+    class_names = read_mapping(root / "mapping.txt")
+    parts = _split_videos(root / "splits", split, validation, seed)
+    videos = [video for part in parts.values() for video in part]
+    folder = _feature_folder(root / "features", split)
+    items = _read_items(root, folder, videos, class_names, stride=stride, fps=rate)
+    return LabelledSet(
+        class_names=class_names,
+        background=_background(background, protocol, class_names, root),
+        feature_key={
+            "format": "mstcn",
+            "folder": folder.relative_to(root).as_posix(),
+            "width": items[videos[0]].features.shape[1],
+            "fps": rate / stride,
+            "sample": _fingerprint(folder / f"{min(videos)}.npy"),
+        },
+        evaluation_stride=int(protocol.get("evaluation_stride", 1)),
+        train=tuple(items[video] for video in parts["train"]),
+        validation=tuple(items[video] for video in parts["validation"]),
+        test=tuple(items[video] for video in parts["test"]),
+    )
+
+
+def _read_items(
+    root: Path,
+    folder: Path,
+    videos: Sequence[str],
+    class_names: Sequence[str],
+    *,
+    stride: int,
+    fps: float,
+) -> dict[str, VideoItem]:
+    class_ids = {name: label for label, name in enumerate(class_names)}
+    labels = {
+        video: read_frame_labels(root / "groundTruth" / f"{video}.txt", class_ids)
+        for video in videos
+    }
+    files = find_feature_files(folder, {video: len(labels[video]) for video in videos})
+    return {
+        video: _item(video, files[video], labels[video], stride=stride, fps=fps) for video in videos
+    }
+
+
+def _item(
+    name: str, stored: FeatureFile, labels: Int[np.ndarray, " L"], *, stride: int, fps: float
+) -> VideoItem:
+    labels = labels[: stored.num_frames]
+    taken = np.arange(0, stored.num_frames, stride)
+    return VideoItem(
+        name=name,
+        features=replace(stored, num_frames=len(taken), stride=stride),
+        labels=labels[taken],
+        timestamps=taken / fps,
+        scored_frames=np.arange(stored.num_frames) // stride if stride > 1 else None,
+        scored_labels=labels if stride > 1 else None,
+    )
+
+
+def _split_videos(
+    folder: Path, split: int, validation: float | int, seed: int
+) -> dict[str, tuple[str, ...]]:
+    """Return the videos' names by part; the held-out ones are chosen by name, not by list order."""
+    train = read_bundle(folder / f"train.split{split}.bundle")
+    test = read_bundle(folder / f"test.split{split}.bundle")
+    if both := sorted(set(train) & set(test)):
+        raise ValueError(f"split {split} in {folder} trains on its test videos {', '.join(both)}")
+    if isinstance(validation, int):
+        count = validation
+    else:
+        count = max(1, round(validation * len(train))) if validation > 0 else 0
+    if not 0 <= count < len(train):
+        raise ValueError(
+            f"validation must leave one or more of {len(train)} training videos, got {validation}"
+        )
+    order = np.random.default_rng(seed).permutation(len(train))
+    held_out = {sorted(train)[index] for index in order[:count]}
+    return {
+        "train": tuple(video for video in train if video not in held_out),
+        "validation": tuple(video for video in train if video in held_out),
+        "test": test,
+    }
+
+
+def _feature_folder(folder: Path, split: int) -> Path:
+    """Return the folder of this split's own features, if it has some, else that of all splits'."""
+    own = folder / f"split{split}"
+    if own.is_dir():
+        return own
+    if next(folder.glob("*.npy"), None) is None:
+        raise ValueError(f"there are no .npy files in {folder}, nor a folder {own}")
+    return folder
+
+
+def _background(
+    names: Sequence[str] | None, protocol: Mapping[str, Any], known: Sequence[str], root: Path
+) -> tuple[int, ...]:
+    if names is None:
+        default = protocol.get("background_class", [BACKGROUND] if BACKGROUND in known else [])
+        names = [default] if isinstance(default, str) else default
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"background classes {unknown} are not in {root / 'mapping.txt'}")
+    return tuple(known.index(name) for name in names)
+
+
+def _read_protocol(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        protocol = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(protocol, dict):
+        raise ValueError(f"{path}: expected an object, got {protocol!r}")
+    fps, stride = protocol.get("fps", DEFAULT_FPS), protocol.get("evaluation_stride", 1)
+    if not isinstance(fps, int | float) or fps <= 0 or not isinstance(stride, int) or stride < 1:
+        got = f"fps {fps!r}, evaluation_stride {stride!r}"
+        raise ValueError(f"{path}: fps must be above 0 and evaluation_stride 1 or more, got {got}")
+    return protocol
+
+
+def _fingerprint(path: Path) -> str:
+    """Return a hash of a file's first MiB: enough to tell two sets of features apart."""
+    with path.open("rb") as file:
+        return hashlib.sha256(file.read(2**20)).hexdigest()[:16]

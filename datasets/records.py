@@ -1,0 +1,111 @@
+"""What every data set is read into: videos with frame features and frame labels, in named parts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64, Int
+
+from vidmamba.datasets.feature_file import FeatureFile
+
+UNLABELLED = -1
+"""The label of a frame that nobody labelled: it is neither trained on nor scored."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VideoItem:
+    """One video: a feature vector, a label and a time (seconds) for each of its T frames.
+
+    A protocol may score other frames than the model sees (MS-TCN's data at half rate is scored at
+    the full one): then `scored_labels` holds the labels it scores, and `scored_frames` the index of
+    the item's frame that answers for each of them. Without the two, every labelled frame is scored.
+
+    Raises:
+        ValueError: features, labels, timestamps, or the two fields of the protocol, do not match.
+    """
+
+    name: str
+    features: Float[np.ndarray, "T D"] | FeatureFile
+    labels: Int[np.ndarray, " T"]
+    timestamps: Float64[np.ndarray, " T"]
+    media: Path | None = None
+    scored_frames: Int[np.ndarray, " S"] | None = None
+    scored_labels: Int[np.ndarray, " S"] | None = None
+
+    def __post_init__(self) -> None:
+        lengths = len(self.features), len(self.labels), len(self.timestamps)
+        if len(set(lengths)) > 1 or lengths[0] == 0:
+            raise ValueError(
+                f"{self.name}: features, labels and timestamps must cover the same frames, one or "
+                f"more, got {lengths[0]}, {lengths[1]}, {lengths[2]}"
+            )
+        if (self.scored_frames is None) != (self.scored_labels is None):
+            raise ValueError(f"{self.name}: scored_frames and scored_labels go together")
+        if self.scored_frames is not None and self.scored_labels is not None:
+            if len(self.scored_frames) != len(self.scored_labels):
+                got = f"{len(self.scored_frames)}, {len(self.scored_labels)}"
+                raise ValueError(f"{self.name}: one scored label a scored frame, got {got}")
+            if self.scored_frames.min() < 0 or self.scored_frames.max() >= len(self.labels):
+                got = f"{self.scored_frames.min()} to {self.scored_frames.max()}"
+                raise ValueError(f"{self.name}: {len(self.labels)} frames, but scored are {got}")
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames the model sees."""
+        return len(self.labels)
+
+    def read_features(self) -> Float32[np.ndarray, "T D"]:
+        """Return the features in memory, read from their file if they live in one."""
+        return np.ascontiguousarray(np.asarray(self.features), dtype=np.float32)
+
+    def scored(
+        self, predicted: Int[np.ndarray, " T"], *, stride: int = 1
+    ) -> tuple[Int[np.ndarray, " R"], Int[np.ndarray, " R"]]:
+        """Return predicted and true labels at every `stride`-th frame that the protocol scores.
+
+        Raises:
+            ValueError: there is not one predicted label a frame.
+        """
+        if len(predicted) != self.num_frames:
+            got = f"{len(predicted)} predicted labels for {self.num_frames} frames"
+            raise ValueError(f"{self.name}: {got}")
+        true = self.labels
+        if self.scored_frames is not None and self.scored_labels is not None:
+            predicted, true = predicted[self.scored_frames], self.scored_labels
+        predicted, true = predicted[::stride], true[::stride]
+        labelled = true != UNLABELLED
+        return predicted[labelled], true[labelled]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledSet:
+    """A data set's videos in three parts, and what is known of their labels and features.
+
+    Args:
+        class_names: the name of label 0, 1, ...
+        background: labels that Edit and F1 leave out.
+        train, validation, test: `validation` is cut from the training videos, never from `test`.
+        feature_key: what the features are, JSON-able; a checkpoint carries it.
+        memory_classes: labels that one frame cannot tell apart; empty where nobody marked them.
+        evaluation_stride: the `stride` for `VideoItem.scored` that the set's protocol asks for.
+    """
+
+    class_names: tuple[str, ...]
+    background: tuple[int, ...]
+    train: tuple[VideoItem, ...]
+    validation: tuple[VideoItem, ...]
+    test: tuple[VideoItem, ...]
+    feature_key: dict[str, Any]
+    memory_classes: tuple[int, ...] = ()
+    evaluation_stride: int = 1
+
+    def __post_init__(self) -> None:
+        named = range(len(self.class_names))
+        for field in ("background", "memory_classes"):
+            if unknown := [label for label in getattr(self, field) if label not in named]:
+                raise ValueError(f"{field} {unknown}: there are {len(named)} classes")
+        for item in (*self.train, *self.validation, *self.test):
+            if item.labels.min() < UNLABELLED or item.labels.max() >= len(named):
+                got = f"{item.labels.min()} to {item.labels.max()}"
+                raise ValueError(f"{item.name}: {len(named)} classes, but labels from {got}")
