@@ -1,0 +1,102 @@
+"""Score a trained model on videos that it was not chosen by."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from vidmamba.datasets.records import LabelledSet, VideoItem
+from vidmamba.metrics import score_videos
+from vidmamba.tasks.segmentation import SegmentationTask
+
+Convention = Literal["per_video", "pooled"]
+Part = Literal["train", "validation", "test"]
+
+HEADINGS = {
+    "accuracy": "Acc",
+    "edit": "Edit",
+    "f1@10": "F1@10",
+    "f1@25": "F1@25",
+    "f1@50": "F1@50",
+    "memory_accuracy": "Memory",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Scores in percent, and the frame labels behind them."""
+
+    scores: dict[str, float]
+    """accuracy, edit, f1@10, f1@25, f1@50; memory_accuracy where the data names such classes."""
+
+    predicted: dict[str, np.ndarray]
+    """Each video's predicted labels, at the scored frames."""
+
+    true: dict[str, np.ndarray]
+    """Each video's true labels, at the same frames."""
+
+    background: tuple[int, ...]
+    """Labels that Edit and F1 leave out."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return scores and per-video scores, JSON-able."""
+        return {"scores": self.scores, "videos": {name: self.of_video(name) for name in self.true}}
+
+    def of_video(self, name: str) -> dict[str, float]:
+        """Return the scores of one video."""
+        return score_videos([(self.predicted[name], self.true[name])], background=self.background)
+
+
+def evaluate_set(
+    task: SegmentationTask,
+    data: LabelledSet,
+    *,
+    part: Part,
+    convention: Convention = "per_video",
+) -> Evaluation:
+    """Predict every video of a part and score it at the frames that the data's protocol names.
+
+    Raises:
+        ValueError: the data is not what the model was trained for, or the part is empty.
+    """
+    task.check_data(data)
+    items: Sequence[VideoItem] = getattr(data, part)
+    if not items:
+        raise ValueError(f"there is nothing to evaluate: the {part} part has no videos")
+    predicted, true = {}, {}
+    for item in items:
+        labels = task.probabilities(item.read_features()).argmax(axis=-1)
+        predicted[item.name], true[item.name] = item.scored(labels, stride=data.evaluation_stride)
+    scores = score_videos(
+        [(predicted[name], true[name]) for name in true],
+        convention=convention,
+        background=task.background,
+    )
+    if task.memory_classes:
+        scores["memory_accuracy"] = _accuracy_on(task.memory_classes, predicted, true)
+    return Evaluation(scores=scores, predicted=predicted, true=true, background=task.background)
+
+
+def score_table(rows: Mapping[str, Mapping[str, float]], *, title: str | None = None) -> Table:
+    """Lay out scores in percent, one row a model."""
+    names = {name: None for scores in rows.values() for name in scores}
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("")
+    for name in names:
+        table.add_column(HEADINGS.get(name, name), justify="right")
+    for row, scores in rows.items():
+        table.add_row(row, *(f"{scores[name]:.1f}" if name in scores else "" for name in names))
+    return table
+
+
+def _accuracy_on(
+    classes: Sequence[int], predicted: dict[str, np.ndarray], true: dict[str, np.ndarray]
+) -> float:
+    """Percentage of right frames among those whose true class is one of ``classes``."""
+    all_predicted = np.concatenate([predicted[name] for name in true])
+    all_true = np.concatenate([*true.values()])
+    counted = np.isin(all_true, classes)
+    return float(100 * (all_predicted == all_true)[counted].mean()) if counted.any() else 0.0

@@ -1,0 +1,1 @@
+"""Feature files: computed once by a frozen backbone, keyed, resumable, readable with NumPy."""

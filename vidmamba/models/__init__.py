@@ -1,0 +1,1 @@
+"""Networks a paper would name."""

@@ -1,0 +1,1 @@
+"""Temporal modules: tensors in, tensors out."""

@@ -1,0 +1,221 @@
+"""Temporal action segmentation: name the action in every frame."""
+
+import math
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from vidmamba import __version__
+from vidmamba.config import differences, from_plain, to_plain
+from vidmamba.datasets.batching import Batch
+from vidmamba.datasets.records import LabelledSet
+from vidmamba.losses import segmentation_loss
+from vidmamba.metrics import SegmentationScore
+from vidmamba.models.segmenter import Segmenter, SegmenterConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """AdamW with linear warm-up and cosine decay to zero."""
+
+    lr: float = 2e-3
+    """Highest learning rate."""
+
+    weight_decay: float = 0.05
+    """Decay of matrices; biases, norms and the scan's A and D are left alone."""
+
+    warmup: float = 0.1
+    """Share of all steps over which the rate rises."""
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0 or self.weight_decay < 0 or not 0 <= self.warmup < 1:
+            raise ValueError(f"lr > 0, weight_decay >= 0 and 0 <= warmup < 1 must hold, got {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Cross-entropy, and MS-TCN's penalty on jumps between frames."""
+
+    smoothing: float = 0.15
+    """Weight of the truncated smoothing loss."""
+
+
+class SegmentationTask(L.LightningModule):
+    """Train a `Segmenter` and score it as the field does.
+
+    Its hyper-parameters are plain dicts and lists, so that a checkpoint loads with
+    ``weights_only=True`` and says all that is needed to use it: the whole config, the class
+    names, what the features are, and the version of this package.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: dict[str, Any],
+        optim: dict[str, Any],
+        loss: dict[str, Any],
+        labels: dict[str, Any],
+        features: dict[str, Any],
+        data: dict[str, Any],
+        version: str = __version__,
+    ) -> None:
+        """Build from plain dicts; `make_task` makes them from configs and data."""
+        super().__init__()
+        self.save_hyperparameters()
+        self.class_names: tuple[str, ...] = tuple(labels["class_names"])
+        self.background: tuple[int, ...] = tuple(labels["background"])
+        self.memory_classes: tuple[int, ...] = tuple(labels["memory_classes"])
+        self.feature_key = features
+        self.data = data  # the data's config, as plain values
+        self.optim = from_plain(OptimConfig, optim)
+        self.loss = from_plain(LossConfig, loss)
+        self.net = Segmenter(
+            from_plain(SegmenterConfig, model),
+            num_features=features["width"],
+            num_classes=len(self.class_names),
+        )
+        self.score = SegmentationScore(background=self.background)
+
+    def forward(
+        self, features: Float[Tensor, "B T F"], mask: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B T C"]:
+        """Return class logits for every frame."""
+        return self.net(features, mask)
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Return the loss of one batch."""
+        loss = self._loss(batch, self(batch.features, batch.mask))
+        self.log("train/loss", loss, batch_size=len(batch.labels))
+        return loss
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Gather the loss and the score of one batch."""
+        logits = self(batch.features, batch.mask)
+        self.log("val/loss", self._loss(batch, logits), batch_size=len(batch.labels))
+        self.score.update(logits.argmax(dim=-1), batch.labels, batch.mask)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the whole validation part."""
+        scores = self.score.compute()
+        self.score.reset()
+        self.log_dict({f"val/{name}": value for name, value in scores.items()})
+        # one figure to choose a checkpoint by: right frames, right order and right borders
+        chosen = ("accuracy", "edit", "f1@50")
+        self.log("val/score", sum(float(scores[name]) for name in chosen) / len(chosen))
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Decay matrices only: biases, norms and the scan's A and D keep their scale."""
+        decayed = {
+            name for name, p in self.named_parameters() if p.ndim >= 2 and "A_log" not in name
+        }
+        groups: list[dict[str, Any]] = [
+            {"params": [p for name, p in self.named_parameters() if name in decayed]},
+            {
+                "params": [p for name, p in self.named_parameters() if name not in decayed],
+                "weight_decay": 0.0,
+            },
+        ]
+        optimizer = torch.optim.AdamW(
+            groups, lr=self.optim.lr, weight_decay=self.optim.weight_decay
+        )
+        steps = max(int(self.trainer.estimated_stepping_batches), 1)
+        warmup = max(round(self.optim.warmup * steps), 1)
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+
+        schedule = LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @torch.no_grad()
+    def probabilities(self, features: Float[np.ndarray, "T F"]) -> Float[np.ndarray, "T C"]:
+        """Return one video's class probabilities."""
+        self.eval()
+        x = torch.as_tensor(features, dtype=torch.float32, device=self.device).unsqueeze(0)
+        mask = torch.ones(x.shape[:2], dtype=torch.bool, device=self.device)
+        return self(x, mask)[0].softmax(dim=-1).cpu().numpy()
+
+    def check_data(self, data: LabelledSet) -> None:
+        """Refuse data that this model was not trained for.
+
+        Raises:
+            ValueError: other features or other class names, with each difference.
+        """
+        lines = differences(self.feature_key, data.feature_key)
+        if tuple(data.class_names) != self.class_names:
+            lines.append(f"class names: expected {self.class_names}, found {data.class_names}")
+        if lines:
+            raise ValueError("the checkpoint does not fit this data:\n  " + "\n  ".join(lines))
+
+    def _loss(self, batch: Batch, logits: Tensor) -> Tensor:
+        return segmentation_loss(logits, batch.labels, batch.mask, smoothing=self.loss.smoothing)
+
+
+def make_task(
+    data: LabelledSet,
+    *,
+    model: SegmenterConfig,
+    optim: OptimConfig,
+    loss: LossConfig,
+    data_config: dict[str, Any],
+) -> SegmentationTask:
+    """Build a task for this data, its features standardised by the training frames."""
+    task = SegmentationTask(
+        model=to_plain(model),
+        optim=to_plain(optim),
+        loss=to_plain(loss),
+        labels={
+            "class_names": list(data.class_names),
+            "background": list(data.background),
+            "memory_classes": list(data.memory_classes),
+        },
+        features=dict(data.feature_key),
+        data=data_config,
+    )
+    mean, std = _statistics(data)
+    task.net.standardize.set_statistics(mean, std)
+    return task
+
+
+def load_task(checkpoint: Path) -> SegmentationTask:
+    """Load a trained task onto the CPU.
+
+    Raises:
+        ValueError: the file is missing, or is no checkpoint of this package.
+    """
+    if not checkpoint.is_file():
+        raise ValueError(f"{checkpoint}: no such checkpoint file")
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        values = content["hyper_parameters"]
+        task = SegmentationTask(**values)
+        task.load_state_dict(content["state_dict"])
+    except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{checkpoint}: not a vidmamba checkpoint ({reason})") from error
+    return task.eval()
+
+
+def _statistics(data: LabelledSet) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each feature over all training frames, in one pass, in float64."""
+    total = np.zeros(data.feature_key["width"])
+    squares, frames = total.copy(), 0
+    for item in data.train:
+        x = item.read_features().astype(np.float64)
+        total += x.sum(axis=0)
+        squares += np.square(x).sum(axis=0)
+        frames += len(x)
+    mean = total / frames
+    std = np.sqrt(np.maximum(squares / frames - mean**2, 0))
+    return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
