@@ -26,6 +26,9 @@ _QUIET_AND_FIXED: dict[str, dict[str, str]] = {
     "libvpx-vp9": {"cpu-used": "5"},
 }
 _NEEDS_EVEN = ("libx264", "libx265")
+# x265 takes the shift of its decode times from the third picture; where there is none it hands out
+# memory that it never wrote
+_LOOKS_AHEAD = {"libx265": 3}
 # fine enough for every usual rate (24, 25, 30, 50, 60 divide it) and coarse enough for MPEG-4,
 # whose clock has 16 bits
 _VARIABLE_TIME_BASE = Fraction(1, 60_000)
@@ -81,6 +84,8 @@ class VideoWriter:
         self._rate = Fraction(fps).limit_denominator(1001)
         self._variable: bool | None = None  # known with the first frame
         self._last = -1
+        self._held: list[av.VideoFrame] = []
+        self._to_hold = _LOOKS_AHEAD.get(codec, 1)
         self._colorspace = Colorspace.ITU709 if height >= 720 else Colorspace.ITU601
         chosen = {**_QUIET_AND_FIXED.get(codec, {}), **(options or {})}
         chosen |= {"crf": str(crf)} if crf is not None else {}
@@ -110,7 +115,7 @@ class VideoWriter:
 
         Raises:
             ValueError: another shape or type, or a time that does not increase.
-            VideoError: the encoder refuses the frame's size or format.
+            VideoError: the encoder refuses the frame's size or format (HEVC: with the third).
         """
         if frame.shape != (self.height, self.width, 3) or frame.dtype != np.uint8:
             wanted = f"uint8 [{self.height}, {self.width}, 3]"
@@ -121,7 +126,9 @@ class VideoWriter:
         )
         picture.pts = self._last = self._tick(time)
         picture.time_base = self._stream.codec_context.time_base
-        self._encode(picture)
+        self._held.append(picture)
+        if len(self._held) >= self._to_hold:
+            self._encode_held()
 
     def _tick(self, time: float | int | None) -> int:
         if self._variable is None:
@@ -136,6 +143,11 @@ class VideoWriter:
             raise ValueError(f"times must increase, got {time} s after tick {self._last}")
         return tick
 
+    def _encode_held(self) -> None:
+        for picture in self._held:
+            self._encode(picture)
+        self._held, self._to_hold = [], 1
+
     def _encode(self, picture: av.VideoFrame | None) -> None:
         try:
             self._container.mux(self._stream.encode(picture))
@@ -149,6 +161,9 @@ class VideoWriter:
         if self._variable is None:
             self._discard()
             raise VideoError(f"{self.path}: no frame was written")
+        if self._held:
+            self._stream.codec_context.max_b_frames = 0
+            self._encode_held()
         self._encode(None)
         self._container.close()
 
