@@ -11,6 +11,9 @@ from vidmamba.video.writer import VideoWriter
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 
+PATIENCE = 60
+"""Seconds after which something that should happen has not: ample for a machine that is busy."""
+
 
 class Browser:
     """A headless Chromium with what these tests ask of it."""
@@ -35,9 +38,9 @@ class Browser:
 
     def wait(self, condition: str, *arguments: Any) -> Any:
         """Wait until a JavaScript expression holds; its value."""
-        stop = time.monotonic() + 10
+        stop = time.monotonic() + PATIENCE
         while not (value := self.run(f"return {condition}", *arguments)):
-            assert time.monotonic() < stop, f"10 s without {condition}"
+            assert time.monotonic() < stop, f"{PATIENCE} s without {condition}"
             time.sleep(0.03)
         return value
 

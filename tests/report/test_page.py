@@ -108,10 +108,26 @@ def test_playback_moves_the_mark_from_segment_to_segment(opened: Browser) -> Non
     assert opened.current() == ["enter"]
     head = "parseFloat(document.querySelector('.head').style.left)"
     assert opened.run(f"return {head}") == pytest.approx(20.0)
+    # recorded inside the page: a busy machine may poll too seldom to see each mark
+    opened.run(
+        "window.marked = []; window.cues = 0; window.heads = [];"
+        "new MutationObserver(() => {"
+        "  const row = document.querySelector('#segments [aria-current] .name > span');"
+        "  if (row && row.textContent !== window.marked.at(-1)) window.marked.push(row.textContent);"
+        "  window.cues += document.querySelectorAll('#captions [aria-current]').length;"
+        f"  window.heads.push({head});"
+        "}).observe(document.body, { attributes: true, subtree: true });"
+    )
     opened.press(" ")
-    opened.wait("document.querySelector('#segments [aria-current]')?.textContent.includes('take')")
-    assert opened.run(f"return {head}") >= 25.0
-    assert opened.run("return document.getElementById('captions').querySelector('[aria-current]')")
+    opened.wait("document.querySelector('video').ended")
+    marked = opened.run("return window.marked")
+    # half a second of "wait" may fall between two frames of a busy machine; no other, nor the order
+    assert [name for name in marked if name != "wait"] == ["enter", "take", "leave"]
+    assert "wait" not in marked or marked.index("wait") == 2
+    assert opened.run("return window.cues") > 0
+    heads = opened.run("return window.heads")
+    assert heads == sorted(heads)
+    assert heads[-1] == pytest.approx(100.0)
 
 
 def test_a_gap_between_segments_is_marked_as_none(opened: Browser) -> None:
