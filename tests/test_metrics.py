@@ -16,6 +16,7 @@ from vidmamba.metrics import (
     score_videos,
     segmental_f1,
 )
+from vidmamba.metrics.videos import COMPATS, CompatName
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -223,6 +224,55 @@ def test_a_last_segment_of_one_frame_is_never_found_when_one_short() -> None:
     video = _frames((1, 3), (2, 1))
     scores = score_videos([(video, video)], last_segment_end="one_short")
     assert scores["f1@10"] == pytest.approx(_f1(1, 1, 1))
+
+
+# 12 stored frames of two videos, worked by hand; class 1 is called SIL, as in Breakfast
+COMPAT_CLASSES = ("background", "SIL", "stir", "pour")
+FIRST = _frames((2, 10), (3, 2)), _frames((2, 8), (3, 4))  # (predicted, true)
+SECOND = _frames((1, 4), (2, 8)), _frames((1, 4), (0, 2), (2, 2), (3, 4))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # each video first: F1@50 of the first is 2 of 2, by 8/10 and 2/4; of the second, SIL is
+        # declared background here, so stir alone was said and overlaps 2/8: none of 1 + 2
+        ("lea", {"f1@50": (100 + 0) / 2, "f1@25": (100 + 200 / 3) / 2, "edit": (100 + 50) / 2}),
+        # together, SIL an action: right are stir, pour; SIL; wrong stir; missed stir, pour
+        ("mstcn", {"f1@50": _f1(3, 1, 2), "edit": (100 + 100 * 2 / 3) / 2}),
+        ("ltcontext", {"f1@50": _f1(3, 1, 2), "edit": (100 + 100 * 2 / 3) / 2}),
+        # a last segment one short: pour shares 1 of 3, stir of the second video 2 of 7
+        ("mstcn2", {"f1@50": _f1(2, 2, 3), "f1@25": _f1(4, 0, 1)}),
+        ("asformer", {"f1@50": _f1(2, 2, 3), "f1@25": _f1(4, 0, 1)}),
+        ("asrf", {"f1@50": _f1(2, 2, 3), "f1@25": _f1(4, 0, 1)}),
+        ("diffact", {"f1@50": _f1(2, 2, 3), "f1@25": _f1(4, 0, 1)}),
+    ],
+)
+def test_each_published_evaluator_scores_two_videos_as_worked_by_hand(
+    name: CompatName, expected: dict[str, float]
+) -> None:
+    scores = COMPATS[name].score([FIRST, SECOND], COMPAT_CLASSES, declared=(0, 1))
+    assert {metric: scores[metric] for metric in expected} == pytest.approx(expected)
+    accuracy = 100 * (10 / 12 + 6 / 12) / 2  # videos of one length: the same by either way
+    assert scores["accuracy"] == pytest.approx(accuracy)
+
+
+def test_frames_pooled_weigh_long_videos_more_than_videos_averaged() -> None:
+    pairs = [([2], [2]), ([2, 2, 2], [3, 3, 3])]
+    assert COMPATS["lea"].score(pairs, COMPAT_CLASSES)["accuracy"] == 50
+    assert COMPATS["mstcn"].score(pairs, COMPAT_CLASSES)["accuracy"] == 25
+
+
+def test_lea_scores_the_protocols_frames_and_the_others_every_one() -> None:
+    strides = {name: compat.stride(5) for name, compat in COMPATS.items()}
+    assert strides == {name: 5 if name == "lea" else 1 for name in COMPATS}
+
+
+def test_a_background_of_another_name_is_an_action_to_the_mstcn_family() -> None:
+    for name, compat in COMPATS.items():
+        breakfast = compat.background(("SIL", "pour_milk"), declared=(0,))
+        assert breakfast == ((0,) if name == "lea" else ())
+        assert compat.background(("background", "close"), declared=(0,)) == (0,)
 
 
 @pytest.fixture

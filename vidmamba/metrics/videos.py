@@ -14,6 +14,7 @@ The evaluators in use differ in these points, and agree in matching and in edit 
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -33,6 +34,82 @@ from vidmamba.metrics.video import (
 Convention = Literal["per_video", "pooled"]
 
 SEGMENT_ENDS: dict[Convention, SegmentEnd] = {"per_video": "exact", "pooled": "one_short"}
+
+CompatName = Literal["lea", "mstcn", "mstcn2", "asformer", "asrf", "diffact", "ltcontext"]
+"""A published evaluator, by the work whose tables it made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compat:
+    """What one published evaluator does: `score_videos`' arguments, and which frames it is given."""
+
+    convention: Convention
+    """Mean of the videos' scores, or all videos' segments counted together."""
+
+    last_segment_end: SegmentEnd
+    """Where a video's last segment ends."""
+
+    every_frame: bool
+    """Whether every stored frame is scored, or those that the data's protocol names."""
+
+    background_by_name: bool
+    """Whether background is the class of that very name, or what the data declares."""
+
+    def stride(self, evaluation_stride: int) -> int:
+        """Return every how many stored frames one is scored."""
+        return 1 if self.every_frame else evaluation_stride
+
+    def background(
+        self, class_names: Sequence[str], declared: Collection[int] = ()
+    ) -> tuple[int, ...]:
+        """Return the labels that Edit and F1 leave out, `declared` being the data's own."""
+        if not self.background_by_name:
+            return tuple(declared)
+        return tuple(label for label, name in enumerate(class_names) if name == "background")
+
+    def score(
+        self,
+        pairs: Iterable[tuple[Labels, Labels]],
+        class_names: Sequence[str],
+        declared: Collection[int] = (),
+    ) -> dict[str, float]:
+        """Return `score_videos` of (predicted, true) labels at the frames that are scored.
+
+        Raises:
+            ValueError: as `score_videos`.
+        """
+        return score_videos(
+            pairs,
+            convention=self.convention,
+            background=self.background(class_names, declared),
+            last_segment_end=self.last_segment_end,
+        )
+
+
+def _family(last_segment_end: SegmentEnd) -> Compat:
+    return Compat(
+        convention="pooled",
+        last_segment_end=last_segment_end,
+        every_frame=True,
+        background_by_name=True,
+    )
+
+
+COMPATS: dict[CompatName, Compat] = {
+    "lea": Compat(
+        convention="per_video",
+        last_segment_end="exact",
+        every_frame=False,
+        background_by_name=False,
+    ),
+    "mstcn": _family("exact"),
+    "mstcn2": _family("one_short"),
+    "asformer": _family("one_short"),
+    "asrf": _family("one_short"),
+    "diffact": _family("one_short"),
+    "ltcontext": _family("exact"),
+}
+"""The evaluators in use; `lea` made the tables of ST-CNN, ED-TCN, TricorNet and TDRN."""
 
 
 def score_videos(
