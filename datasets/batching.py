@@ -1,7 +1,8 @@
 """Videos of any length into padded batches: similar lengths together, in an order a seed fixes."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from vidmamba.datasets.records import UNLABELLED, VideoItem
+from vidmamba.datasets.records import UNLABELLED, LabelledSet, VideoItem
 
 IGNORED = -100
 """The label of a frame that no loss sees: padded, or unlabelled. PyTorch's own `ignore_index`."""
@@ -19,19 +20,37 @@ POOL_BATCHES = 16
 
 
 class Batch(NamedTuple):
-    """Videos padded to the longest of them; `mask` is True where a frame is real."""
+    """Videos padded to the longest of them; `mask` is True where a frame is real.
+
+    `video_labels` holds 1 where a video belongs to a class of whole videos, else 0.
+    """
 
     features: Float[Tensor, "B T D"]
     labels: Int[Tensor, "B T"]
     mask: Bool[Tensor, "B T"]
     names: tuple[str, ...]
+    video_labels: Float[Tensor, "B L"]
 
 
-def collate(items: Sequence[VideoItem]) -> Batch:
+Collate = Callable[[Sequence[VideoItem]], Any]
+"""Makes a batch of some videos; a loader's workers must be able to pickle it."""
+
+
+def collate_of(data: LabelledSet) -> Collate:
+    """Return the `collate` that knows how many classes of whole videos the set has."""
+    return partial(collate, num_video_classes=len(data.video_class_names))
+
+
+def collate(items: Sequence[VideoItem], *, num_video_classes: int = 0) -> Batch:
     """Read the features of some videos and pad them: features with 0, labels with `IGNORED`.
 
+    Args:
+        items: the videos.
+        num_video_classes: L; 0 leaves the videos' own labels out, whatever they are.
+
     Raises:
-        ValueError: there is no video, or their features differ in width.
+        ValueError: there is no video, or their features differ in width, or a video's own label is
+            not below `num_video_classes`.
     """
     if not items:
         raise ValueError("a batch needs one video or more, got none")
@@ -47,7 +66,19 @@ def collate(items: Sequence[VideoItem]) -> Batch:
         known = np.where(item.labels == UNLABELLED, IGNORED, item.labels).astype(np.int64)
         labels[row, : item.num_frames] = torch.from_numpy(known)
         mask[row, : item.num_frames] = True
-    return Batch(features, labels, mask, tuple(item.name for item in items))
+    video_labels = _video_labels(items, num_video_classes)
+    return Batch(features, labels, mask, tuple(item.name for item in items), video_labels)
+
+
+def _video_labels(items: Sequence[VideoItem], num_classes: int) -> Float[Tensor, "B L"]:
+    rows = torch.zeros(len(items), num_classes)
+    if num_classes == 0:
+        return rows
+    for row, item in enumerate(items):
+        if beyond := [label for label in item.video_labels if label >= num_classes]:
+            raise ValueError(f"{item.name}: {num_classes} video classes, but labels {beyond}")
+        rows[row, list(item.video_labels)] = 1
+    return rows
 
 
 class VideoDataset(Dataset[VideoItem]):
@@ -144,8 +175,12 @@ def make_loader(
     num_workers: int = 0,
     num_replicas: int = 1,
     rank: int = 0,
+    collate: Collate = collate,
 ) -> DataLoader[VideoItem]:
-    """Return a loader of `Batch`es; workers are spawned, so that no thread or GPU is forked.
+    """Return a loader of batches; workers are spawned, so that no thread or GPU is forked.
+
+    `collate` makes each batch: without the videos' own labels unless it is `collate_of(data)`; a
+    task may have one of its own. The other arguments are those of `LengthBuckets` and `DataLoader`.
 
     Raises:
         ValueError: there is no video, or a size is out of range.

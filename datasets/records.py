@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int
 
 from vidmamba.datasets.feature_file import FeatureFile
+from vidmamba.timeline import Caption
 
 UNLABELLED = -1
 """The label of a frame that nobody labelled: it is neither trained on nor scored."""
@@ -16,6 +17,9 @@ UNLABELLED = -1
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VideoItem:
     """One video: a feature vector, a label and a time (seconds) for each of its T frames.
+
+    `video_labels` are classes of the whole video, `captions` sentences about parts of it. A video
+    whose frames nobody labelled has the label UNLABELLED in all of them.
 
     A protocol may score other frames than the model sees (MS-TCN's data at half rate is scored at
     the full one): then `scored_labels` holds the labels it scores, and `scored_frames` the index of
@@ -32,6 +36,8 @@ class VideoItem:
     media: Path | None = None
     scored_frames: Int[np.ndarray, " S"] | None = None
     scored_labels: Int[np.ndarray, " S"] | None = None
+    video_labels: tuple[int, ...] = ()
+    captions: tuple[Caption, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = len(self.features), len(self.labels), len(self.timestamps)
@@ -89,6 +95,12 @@ class LabelledSet:
         feature_key: what the features are, JSON-able; a checkpoint carries it.
         memory_classes: labels that one frame cannot tell apart; empty where nobody marked them.
         evaluation_stride: the `stride` for `VideoItem.scored` that the set's protocol asks for.
+        video_class_names: the names of the classes of whole videos; empty where there are none.
+        multi_label: a video may belong to any number of those classes, else to exactly one.
+
+    Raises:
+        ValueError: a label, of a frame or of a video, that no class has, or not one video label
+            where there must be one.
     """
 
     class_names: tuple[str, ...]
@@ -99,6 +111,8 @@ class LabelledSet:
     feature_key: dict[str, Any]
     memory_classes: tuple[int, ...] = ()
     evaluation_stride: int = 1
+    video_class_names: tuple[str, ...] = ()
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
         named = range(len(self.class_names))
@@ -109,3 +123,17 @@ class LabelledSet:
             if item.labels.min() < UNLABELLED or item.labels.max() >= len(named):
                 got = f"{item.labels.min()} to {item.labels.max()}"
                 raise ValueError(f"{item.name}: {len(named)} classes, but labels from {got}")
+            self._check_video_labels(item)
+
+    def _check_video_labels(self, item: VideoItem) -> None:
+        named, labels = range(len(self.video_class_names)), item.video_labels
+        if len(set(labels)) < len(labels) or any(label not in named for label in labels):
+            raise ValueError(
+                f"{item.name}: {len(named)} video classes, each named once, but video labels "
+                f"{[*labels]}"
+            )
+        if named and not self.multi_label and len(labels) != 1:
+            raise ValueError(
+                f"{item.name}: one video label a video, got {[*labels]}; more, or none, need "
+                "multi_label"
+            )

@@ -1,4 +1,11 @@
-"""Errands with features: what a model trains on."""
+"""Errands with features: what a model trains on.
+
+The classes of whole videos are the kinds of errand, by what becomes of the thing: `pocket`,
+`put_back`, `put_on_table`. Memory decides them: the fifteen to twenty frames in which the thing is
+dealt with are the only ones that tell, and the hundreds after them, the leaving included, are the
+same pictures whatever the kind is. A clip of several errands has the kinds of them all, so that a
+set with such clips is multi-label.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from vidmamba.datasets.errands.plan import Part
-from vidmamba.datasets.errands.read import read_errands
+from vidmamba.datasets.errands.read import ErrandsClip, read_errands
+from vidmamba.datasets.errands.script import OUTCOMES
 from vidmamba.datasets.records import LabelledSet, VideoItem
 
 FeaturesOf = Callable[[Path], tuple[np.ndarray, np.ndarray]]
@@ -40,6 +48,8 @@ def errands_set(
                     labels=clip.labels_at(timestamps),
                     timestamps=timestamps,
                     media=clip.media,
+                    video_labels=_kinds(clip),
+                    captions=clip.captions,
                 )
             )
         return tuple(found)
@@ -52,4 +62,13 @@ def errands_set(
         test=items("test"),
         feature_key=feature_key,
         memory_classes=tuple(errands.class_names.index(name) for name in errands.memory_classes),
+        video_class_names=OUTCOMES,
+        multi_label=any(len(clip.errands) > 1 for clip in errands.clips),
     )
+
+
+def _kinds(clip: ErrandsClip) -> tuple[int, ...]:
+    outcomes = {errand.outcome for errand in clip.errands}
+    if unknown := sorted(outcomes - {*OUTCOMES}):
+        raise ValueError(f"{clip.media}: an errand ends with one of {OUTCOMES}, got {unknown}")
+    return tuple(label for label, outcome in enumerate(OUTCOMES) if outcome in outcomes)

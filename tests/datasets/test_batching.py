@@ -1,12 +1,14 @@
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from vidmamba.datasets.batching import LengthBuckets, collate, make_loader
+from vidmamba.datasets.batching import LengthBuckets, collate, collate_of, make_loader
 from vidmamba.datasets.feature_file import FeatureFile
-from vidmamba.datasets.records import VideoItem
+from vidmamba.datasets.records import LabelledSet, VideoItem
 
 
 def _items(*lengths: int) -> list[VideoItem]:
@@ -98,6 +100,37 @@ def test_processes_share_the_batches_and_take_as_many_steps() -> None:
 def test_the_longest_videos_come_first_when_not_shuffled() -> None:
     names = [batch.names for batch in make_loader(_items(3, 9, 1), batch_size=2, shuffle=False)]
     assert names == [("v1", "v0"), ("v2",)]
+
+
+def test_labels_of_whole_videos_become_a_row_of_zeros_and_ones() -> None:
+    labels: list[tuple[int, ...]] = [(2,), (0, 3), ()]
+    items = [
+        replace(item, video_labels=own) for item, own in zip(_items(2, 4, 3), labels, strict=True)
+    ]
+    data = LabelledSet(
+        class_names=("a", "b", "c", "d"),
+        background=(),
+        train=tuple(items),
+        validation=(),
+        test=(),
+        feature_key={},
+        video_class_names=("k", "l", "m", "n"),
+        multi_label=True,
+    )
+    batch = collate_of(data)(items)
+    assert batch.video_labels.tolist() == [[0, 0, 1, 0], [1, 0, 0, 1], [0, 0, 0, 0]]
+    assert collate(items).video_labels.shape == (3, 0)
+    with pytest.raises(ValueError, match=r"v1: 3 video classes, but labels \[3\]"):
+        collate(items, num_video_classes=3)
+
+
+def _names(items: Sequence[VideoItem]) -> list[str]:
+    return [item.name for item in items]
+
+
+def test_a_task_may_make_its_own_batches() -> None:
+    loader = make_loader(_items(3, 9, 1), batch_size=2, shuffle=False, collate=_names)
+    assert [*loader] == [["v1", "v0"], ["v2"]]
 
 
 @pytest.mark.slow

@@ -266,6 +266,21 @@ def test_features_at_any_rate_get_the_label_of_their_time(folder: Path, errands:
     by_name = {clip.name: clip for clip in errands.clips}
     for item in (*labelled.train, *labelled.validation, *labelled.test):
         np.testing.assert_array_equal(item.labels, by_name[item.name].labels[::2])
+        # the kind of errand is the only act among the segments that is one of the three
+        acts = {segment.label for segment in by_name[item.name].segments}
+        (kind,) = acts & {"pocket", "put_back", "put_on_table"}
+        assert [labelled.video_class_names[label] for label in item.video_labels] == [kind]
+        assert item.captions == by_name[item.name].captions != ()
+    assert not labelled.multi_label
+
+
+def test_an_end_of_an_errand_that_nobody_knows_is_refused(copy: Path) -> None:
+    path = copy / "annotations.json"
+    notes = json.loads(path.read_text())
+    notes["videos"][0]["errands"][0]["outcome"] = "eaten"
+    path.write_text(json.dumps(notes))
+    with pytest.raises(ValueError, match=r"errand_0000\.mp4: .*got \['eaten'\]"):
+        errands_set(copy, lambda video: (np.zeros((1, 2)), np.zeros(1)), {})
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,50 @@ def test_a_set_refuses_labels_without_a_name() -> None:
             test=(),
             feature_key={},
         )
+
+
+def _set(*items: VideoItem, multi_label: bool = False, names: int = 3) -> LabelledSet:
+    return LabelledSet(
+        class_names=(),
+        background=(),
+        train=items,
+        validation=(),
+        test=(),
+        feature_key={},
+        video_class_names=("x", "y", "z")[:names],
+        multi_label=multi_label,
+    )
+
+
+def _whole(*labels: int) -> VideoItem:
+    return replace(_item(2, labels=[-1, -1]), video_labels=labels)
+
+
+def test_videos_may_have_labels_of_their_own_and_none_for_their_frames() -> None:
+    data = _set(_whole(2), _whole(0))
+    assert [item.video_labels for item in data.train] == [(2,), (0,)]
+    assert [item.video_labels for item in _set(_whole(0, 1), _whole(), multi_label=True).train] == [
+        (0, 1),
+        (),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "multi_label", "message"),
+    [
+        ((3,), 3, False, r"a: 3 video classes, each named once, but video labels \[3\]"),
+        ((-1,), 3, True, r"but video labels \[-1\]"),
+        ((1, 1), 3, True, r"each named once, but video labels \[1, 1\]"),
+        ((0,), 0, False, r"a: 0 video classes"),
+        ((), 3, False, r"a: one video label a video, got \[\]"),
+        ((0, 1), 3, False, r"a: one video label a video, got \[0, 1\]"),
+    ],
+)
+def test_a_video_has_one_known_label_unless_the_set_says_otherwise(
+    labels: tuple[int, ...], names: int, multi_label: bool, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        _set(_whole(*labels), multi_label=multi_label, names=names)
 
 
 @pytest.mark.parametrize("frames_first", [True, False])
