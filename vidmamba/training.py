@@ -11,12 +11,17 @@ from typing import Any, Literal
 
 import lightning as L
 import wandb
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    Callback,
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    ModelCheckpoint,
+)
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vidmamba.datasets.batching import Batch, make_loader
+from vidmamba.datasets.batching import Batch, Collate, collate_of, make_loader
 from vidmamba.datasets.records import LabelledSet, VideoItem
 from vidmamba.report.ribbons import draw_ribbons
 from vidmamba.tasks.segmentation import SegmentationTask
@@ -44,6 +49,10 @@ class TrainerConfig:
     clip: float = 1.0
     """Largest norm of the gradient."""
 
+    ema: float | None = None
+    """Share of the averaged weights that a step keeps (0.998, say), null for the last weights; what
+    is validated, kept and scored are then the averaged ones (an exponential moving average)."""
+
     validate_every: int = 1
     """Epochs between two validations."""
 
@@ -53,6 +62,8 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch_size, self.validate_every) < 1:
             raise ValueError(f"epochs, batch_size and validate_every must be >= 1, got {self}")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"ema must lie in (0, 1), or be null for none, got {self.ema}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,27 +86,49 @@ def seed_everything(seed: int) -> None:
 
 
 def fit(
-    task: SegmentationTask, data: LabelledSet, config: TrainerConfig, *, seed: int, output: Path
+    task: L.LightningModule,
+    data: LabelledSet,
+    config: TrainerConfig,
+    *,
+    seed: int,
+    output: Path,
+    collate: Collate | None = None,
 ) -> TrainedRun:
-    """Train ``task`` and keep its best and last checkpoint in ``output``."""
+    """Train ``task`` and keep its best and last checkpoint in ``output``.
+
+    Args:
+        task: logs `train/loss`, and `val/score` where ``data`` has a validation part.
+        data: its training part is trained on, its validation part chosen by.
+        config: how long, on what, with which logs.
+        seed: fixes the order of the videos.
+        output: folder of checkpoints and logs.
+        collate: makes a batch of videos; by default `collate_of(data)`.
+    """
     output.mkdir(parents=True, exist_ok=True)
     logger = _make_logger(config, output)
-    checkpoints = ModelCheckpoint(
-        output,
-        filename="best",
-        monitor="val/score" if data.validation else None,
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
-    )
-    callbacks: list[Callback] = [checkpoints, LearningRateMonitor("step"), FramesPerSecond()]
+    # two of them: Lightning's own `save_last` writes only where the best one changes
+    callbacks: list[Callback] = [
+        ModelCheckpoint(
+            output, filename=name, monitor=monitor, mode="max", enable_version_counter=False
+        )
+        for name, monitor in (("best", "val/score" if data.validation else None), ("last", "step"))
+    ]
+    callbacks += [LearningRateMonitor("step"), FramesPerSecond()]
     callbacks.append(EpochProgress())
-    if config.ribbons and isinstance(logger, WandbLogger):
+    if config.ema is not None:
+        callbacks.append(EMAWeightAveraging(decay=config.ema, use_buffers=False))
+    if config.ribbons and isinstance(logger, WandbLogger) and isinstance(task, SegmentationTask):
         callbacks.append(RibbonLog(data.validation[: config.ribbons], every=10))
     with quiet_lightning():
         trainer = _make_trainer(config, logger, callbacks)
     train, held_back = (
-        make_loader(items, batch_size=config.batch_size, shuffle=shuffle, seed=seed)
+        make_loader(
+            items,
+            batch_size=config.batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            collate=collate or collate_of(data),
+        )
         if items
         else None
         for items, shuffle in ((data.train, True), (data.validation, False))

@@ -1,0 +1,104 @@
+"""Training: what a run leaves behind, and that averaged weights are the average."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vidmamba.datasets.records import LabelledSet, VideoItem
+from vidmamba.models.segmenter import SegmenterConfig
+from vidmamba.nn.stack import StackConfig
+from vidmamba.tasks.segmentation import (
+    LossConfig,
+    OptimConfig,
+    SegmentationTask,
+    load_task,
+    make_task,
+)
+from vidmamba.training import TrainerConfig, fit, seed_everything
+
+
+def _video(number: int) -> VideoItem:
+    random = np.random.default_rng(number)
+    labels = np.repeat([0, 1], 8)
+    features = random.normal(labels[:, None], 1.0, (16, 3)).astype(np.float32)
+    return VideoItem(
+        name=f"v{number}", features=features, labels=labels, timestamps=np.arange(16) / 5.0
+    )
+
+
+def _set(*, held_back: int = 2) -> LabelledSet:
+    items = tuple(_video(number) for number in range(8))
+    return LabelledSet(
+        class_names=("rest", "move"),
+        background=(),
+        train=items[held_back:],
+        validation=items[:held_back],
+        test=items[:2],
+        feature_key={"width": 3},
+    )
+
+
+class _Recorder(SegmentationTask):
+    """Remembers its weights after every step."""
+
+    seen: list[torch.Tensor]
+
+    def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
+        self.seen.append(self.net.embed.weight.detach().clone())
+
+
+def _task(data: LabelledSet) -> _Recorder:
+    seed_everything(3)
+    plain = make_task(
+        data,
+        model=SegmenterConfig(stack=StackConfig(width=8, depth=1)),
+        optim=OptimConfig(lr=1e-2),
+        loss=LossConfig(),
+        data_config={"root": "x"},
+    )
+    task = _Recorder(**plain.hparams)
+    task.load_state_dict(plain.state_dict())
+    task.seen = []
+    return task
+
+
+def test_the_kept_weights_are_the_running_average_of_all_steps(tmp_path: Path) -> None:
+    data = _set()
+    task = _task(data)
+    config = TrainerConfig(epochs=3, batch_size=2, wandb="off", ema=0.8)
+    run = fit(task, data, config, seed=0, output=tmp_path)
+    average = task.seen[0]
+    for weights in task.seen[1:]:
+        average = 0.8 * average + 0.2 * weights
+    kept = load_task(run.last).net.embed.weight
+    torch.testing.assert_close(kept, average, rtol=1e-5, atol=1e-7)
+    assert not torch.allclose(kept, task.seen[-1], atol=1e-4)
+
+
+def test_without_averaging_the_last_weights_are_kept(tmp_path: Path) -> None:
+    data = _set()
+    task = _task(data)
+    run = fit(
+        task,
+        data,
+        TrainerConfig(epochs=2, batch_size=2, wandb="off"),
+        seed=0,
+        output=tmp_path,
+    )
+    torch.testing.assert_close(load_task(run.last).net.embed.weight, task.seen[-1])
+
+
+def test_where_nothing_is_held_back_the_best_checkpoint_is_the_last(tmp_path: Path) -> None:
+    data = _set(held_back=0)
+    config = TrainerConfig(epochs=2, batch_size=4, wandb="off")
+    run = fit(_task(data), data, config, seed=0, output=tmp_path)
+    best, last = load_task(run.best).state_dict(), load_task(run.last).state_dict()
+    assert all(torch.equal(best[name], last[name]) for name in last)
+
+
+@pytest.mark.parametrize("ema", [0.0, 1.0, -0.5])
+def test_an_average_that_keeps_all_or_nothing_is_refused(ema: float) -> None:
+    with pytest.raises(ValueError, match=str(ema)):
+        TrainerConfig(ema=ema)
