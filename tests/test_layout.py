@@ -13,6 +13,7 @@ ALLOWED: dict[str, set[str]] = {
     "timeline": set(),
     "config": set(),
     "losses": set(),
+    "submission": {"timeline"},
     "video": set(),
     "metrics": {"timeline"},
     "nn": {"kernels"},

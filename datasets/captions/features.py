@@ -1,0 +1,79 @@
+"""Frame features by video name: an .npz file of arrays, or a folder of .npy files."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from vidmamba.datasets.feature_file import FeatureFile, npy_shape
+
+
+def read_npz_features(path: Path | str) -> dict[str, Float[np.ndarray, "T D"]]:
+    """Return the arrays [T, D] of an .npz file by video, all of them in memory as stored.
+
+    Raises:
+        ValueError: the file is missing, damaged or empty, or a video's array (which is named) has
+            no frames, a width of its own, or values that are not finite.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if not hasattr(stored, "files"):
+                raise ValueError("it holds one array, not one a video")
+            arrays = {name: stored[name] for name in stored.files}
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing") from error
+    except (ValueError, EOFError, OSError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is no .npz file of features: {error}") from error
+    for name, array in arrays.items():
+        if array.ndim != 2 or 0 in array.shape or not np.issubdtype(array.dtype, np.floating):
+            got = f"{array.dtype} of shape {[*array.shape]}"
+            raise ValueError(f"{path}, {name}: expected floats [T, D], got {got}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{path}, {name}: has values that are not finite")
+    _check_widths(path, {name: array.shape[1] for name, array in arrays.items()})
+    return arrays
+
+
+def find_npy_features(
+    folder: Path | str, *, frames_first: bool = True, stride: int = 1
+) -> dict[str, FeatureFile]:
+    """Return the `<video>.npy` files of a folder by video; they are read when they are used.
+
+    Args:
+        folder: holds the files.
+        frames_first: they hold [T, D], else [D, T].
+        stride: take stored frames 0, stride, 2 * stride, ...
+
+    Raises:
+        ValueError: there are none, or one (which is named) is damaged, has no frames or a width of
+            its own.
+    """
+    folder = Path(folder)
+    if stride < 1:
+        raise ValueError(f"stride must be 1 or more, got {stride}")
+    files = {}
+    for path in sorted(folder.glob("*.npy")):
+        shape = npy_shape(path)
+        if len(shape) != 2 or 0 in shape:
+            raise ValueError(f"{path}: expected 2 axes with frames, got shape {[*shape]}")
+        frames, width = shape if frames_first else shape[::-1]
+        files[path.stem] = FeatureFile(
+            path=path,
+            frames_first=frames_first,
+            num_frames=-(-frames // stride),
+            width=width,
+            stride=stride,
+        )
+    _check_widths(folder, {name: file.width for name, file in files.items()})
+    return files
+
+
+def _check_widths(path: Path, widths: dict[str, int]) -> None:
+    if not widths:
+        raise ValueError(f"{path} holds no features")
+    first, width = next(iter(widths.items()))
+    for name, other in widths.items():
+        if other != width:
+            raise ValueError(f"{path}: {name} has features of width {other}, {first} of {width}")
