@@ -70,6 +70,34 @@ def test_only_every_nth_frame_is_scored_where_the_protocol_says_so() -> None:
     assert evaluation.scores["accuracy"] == 100
 
 
+def test_a_decoder_labels_what_is_scored() -> None:
+    data = data_of(item("v", [1, 2, 1, 1], [1, 1, 1, 1]))
+
+    def decode(log_probabilities: np.ndarray) -> np.ndarray:
+        assert log_probabilities.max() == 0.0  # the oracle is sure
+        return np.full(len(log_probabilities), log_probabilities.sum(axis=0).argmax())
+
+    assert evaluate_set(oracle(data), data, part="test").scores["accuracy"] == 75
+    assert evaluate_set(oracle(data), data, part="test", decode=decode).scores["accuracy"] == 100
+
+
+def test_a_published_evaluator_settles_frames_pooling_and_background() -> None:
+    data = replace(
+        data_of(item("a", [0, 0, 0, 1], [1, 0, 0, 1]), item("b", [2] * 6, [2] * 6)),
+        evaluation_stride=2,
+        background=(0, 1),
+    )
+    task = oracle(data)
+    lea = evaluate_set(task, data, part="test", compat="lea")
+    assert lea.scores["accuracy"] == 75  # frames 0 and 2 of a: half, and all of b
+    assert lea.scores["edit"] == 100  # neither frame of a is an action
+    family = evaluate_set(task, data, part="test", compat="asformer")
+    assert family.scores["accuracy"] == 90  # 9 of 10 frames
+    assert family.scores["edit"] == 75  # of a's actions 1 1, one was found
+    # found: b's; a's last segment is one short, so without a frame, and its first is missed
+    assert family.scores["f1@10"] == pytest.approx(200 / (2 + 3))
+
+
 def test_an_empty_part_is_refused_by_name() -> None:
     data = data_of(item("v", [1], [1]))
     with pytest.raises(ValueError, match="validation part has no videos"):

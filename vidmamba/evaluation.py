@@ -1,19 +1,26 @@
 """Score a trained model on videos that it was not chosen by."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float, Int
 from rich import box
 from rich.table import Table
 
 from vidmamba.datasets.records import LabelledSet, VideoItem
 from vidmamba.metrics import score_videos
+from vidmamba.metrics.videos import COMPATS, CompatName
 from vidmamba.tasks.segmentation import SegmentationTask
 
 Convention = Literal["per_video", "pooled"]
 Part = Literal["train", "validation", "test"]
+Decode = Callable[[Float[np.ndarray, "T C"]], Int[np.ndarray, " T"]]
+"""From the log-probabilities of a video's classes to its labels."""
+
+LEAST = 1e-8
+"""Probabilities below count as this in their logarithms."""
 
 HEADINGS = {
     "accuracy": "Acc",
@@ -56,8 +63,19 @@ def evaluate_set(
     *,
     part: Part,
     convention: Convention = "per_video",
+    compat: CompatName | None = None,
+    decode: Decode | None = None,
 ) -> Evaluation:
     """Predict every video of a part and score it at the frames that the data's protocol names.
+
+    Args:
+        task: the trained model.
+        data: holds the part's videos.
+        part: which videos are scored.
+        convention: how videos' scores are brought together.
+        compat: a published evaluator, by name; it settles the convention, the frames that are
+            scored, the background and the last segment's end.
+        decode: labels a video by its log-probabilities; by default each frame's likeliest class.
 
     Raises:
         ValueError: the data is not what the model was trained for, or the part is empty.
@@ -66,18 +84,32 @@ def evaluate_set(
     items: Sequence[VideoItem] = getattr(data, part)
     if not items:
         raise ValueError(f"there is nothing to evaluate: the {part} part has no videos")
+    rules = COMPATS[compat] if compat else None
+    stride = rules.stride(data.evaluation_stride) if rules else data.evaluation_stride
+    background = rules.background(task.class_names, task.background) if rules else task.background
     predicted, true = {}, {}
     for item in items:
-        labels = task.probabilities(item.read_features()).argmax(axis=-1)
-        predicted[item.name], true[item.name] = item.scored(labels, stride=data.evaluation_stride)
+        probabilities = task.probabilities(item.read_features())
+        labels = (
+            decode(log_probabilities(probabilities))
+            if decode
+            else probabilities.argmax(axis=-1)
+        )
+        predicted[item.name], true[item.name] = item.scored(labels, stride=stride)
     scores = score_videos(
         [(predicted[name], true[name]) for name in true],
-        convention=convention,
-        background=task.background,
+        convention=rules.convention if rules else convention,
+        background=background,
+        last_segment_end=rules.last_segment_end if rules else None,
     )
     if task.memory_classes:
         scores["memory_accuracy"] = _accuracy_on(task.memory_classes, predicted, true)
-    return Evaluation(scores=scores, predicted=predicted, true=true, background=task.background)
+    return Evaluation(scores=scores, predicted=predicted, true=true, background=background)
+
+
+def log_probabilities(probabilities: Float[np.ndarray, "T C"]) -> Float[np.ndarray, "T C"]:
+    """Return logarithms, finite ones, as decoders take them."""
+    return np.log(np.maximum(probabilities, LEAST))
 
 
 def score_table(rows: Mapping[str, Mapping[str, float]], *, title: str | None = None) -> Table:

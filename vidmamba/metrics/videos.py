@@ -41,7 +41,7 @@ CompatName = Literal["lea", "mstcn", "mstcn2", "asformer", "asrf", "diffact", "l
 
 @dataclass(frozen=True, kw_only=True)
 class Compat:
-    """What one published evaluator does: `score_videos`' arguments, and which frames it is given."""
+    """What one published evaluator does: arguments of `score_videos`, and which frames count."""
 
     convention: Convention
     """Mean of the videos' scores, or all videos' segments counted together."""
