@@ -5,11 +5,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 logger = logging.getLogger(__name__)
+
+Layout = Literal["auto", "TD", "DT"]
+"""Order of the axes of a feature file: T frames of D features."""
 
 
 def npy_shape(path: Path) -> tuple[int, ...]:
@@ -37,7 +40,8 @@ class FeatureFile:
         path: the file.
         frames_first: the file holds [T, D], else [D, T].
         num_frames, width: T, after the stride, and D.
-        stride: take the stored frames 0, stride, 2 * stride, ...
+        stride: take the stored frames start, start + stride, start + 2 * stride, ...
+        start: the first stored frame that is taken.
     """
 
     path: Path
@@ -45,6 +49,7 @@ class FeatureFile:
     num_frames: int
     width: int
     stride: int = 1
+    start: int = 0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -57,7 +62,7 @@ class FeatureFile:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         stored = np.load(self.path, mmap_mode="r")
         frames = stored if self.frames_first else stored.T
-        return np.array(frames[:: self.stride][: self.num_frames], dtype=dtype)
+        return np.array(frames[self.start :: self.stride][: self.num_frames], dtype=dtype)
 
 
 def find_feature_files(folder: Path, num_labels: Mapping[str, int]) -> dict[str, FeatureFile]:
@@ -106,6 +111,38 @@ def find_feature_files(folder: Path, num_labels: Mapping[str, int]) -> dict[str,
             worst,
         )
     return files
+
+
+def open_feature_files(
+    paths: Mapping[str, Path], *, layout: Layout = "auto"
+) -> dict[str, FeatureFile]:
+    """Return feature files of which nothing is known but that their width is one.
+
+    Args:
+        paths: the file of each video.
+        layout: whether a file holds [T, D] or [D, T]; `auto` takes the order in which all have one
+            width, which several lengths decide.
+
+    Raises:
+        ValueError: a file is missing or damaged, the widths differ, or `auto` cannot tell.
+    """
+    shapes = {video: _matrix_shape(path) for video, path in paths.items()}
+    axes = {"TD": [1], "DT": [0], "auto": [0, 1]}[layout]
+    common = [axis for axis in axes if len({shape[axis] for shape in shapes.values()}) == 1]
+    if len(common) != 1:
+        shown = ", ".join(f"{paths[video]} {[*shapes[video]]}" for video in [*shapes][:3])
+        reason = "of either axis: say which it is with layout" if common else "differing"
+        raise ValueError(f"the width of feature files is {reason}: {shown}")
+    width = common[0]
+    return {
+        video: FeatureFile(
+            path=paths[video],
+            frames_first=width == 1,
+            num_frames=shape[1 - width],
+            width=shape[width],
+        )
+        for video, shape in shapes.items()
+    }
 
 
 def _matrix_shape(path: Path) -> tuple[int, int]:

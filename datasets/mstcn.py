@@ -10,16 +10,19 @@ protocol.json                                             optional: fps, evaluat
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
-from vidmamba.datasets.feature_file import FeatureFile, find_feature_files
+from vidmamba.datasets.feature_file import find_feature_files
+from vidmamba.datasets.joining import VideoFeatures, stride_item
 from vidmamba.datasets.labels import read_bundle, read_frame_labels, read_mapping
+from vidmamba.datasets.notices import shorten
+from vidmamba.datasets.parts import hold_out
 from vidmamba.datasets.records import LabelledSet, VideoItem
 
 BACKGROUND = "background"
@@ -41,6 +44,7 @@ def load_mstcn(
     background: Sequence[str] | None = None,
     seed: int = 0,
     fps: float | int | None = None,
+    video_class_pattern: str | None = None,
 ) -> LabelledSet:
     """Read one split of a data set; the features stay on disk until they are used.
 
@@ -54,6 +58,8 @@ def load_mstcn(
             else the class named `background` if there is one.
         seed: fixes which training videos are held out.
         fps: stored frames a second; by default protocol.json's, or else 15.
+        video_class_pattern: a regular expression with one group, which is the class of the whole
+            video where the pattern is found in its name: `_(.+)_C1$` in GTEA's S1_Cheese_C1.
 
     Raises:
         ValueError: a file is missing or not as described (the message names it, and its line), or
@@ -68,6 +74,12 @@ def load_mstcn(
     videos = [video for part in parts.values() for video in part]
     folder = _feature_folder(root / "features", split)
     items = _read_items(root, folder, videos, class_names, stride=stride, fps=rate)
+    whole: tuple[str, ...] = ()
+    if video_class_pattern is not None:
+        of_video = _video_classes(videos, video_class_pattern)
+        whole = tuple(sorted({*of_video.values()}))
+        for video, name in of_video.items():
+            items[video] = replace(items[video], video_labels=(whole.index(name),))
     return LabelledSet(
         class_names=class_names,
         background=_background(background, protocol, class_names, root),
@@ -82,6 +94,7 @@ def load_mstcn(
         train=tuple(items[video] for video in parts["train"]),
         validation=tuple(items[video] for video in parts["validation"]),
         test=tuple(items[video] for video in parts["test"]),
+        video_class_names=whole,
     )
 
 
@@ -100,24 +113,27 @@ def _read_items(
         for video in videos
     }
     files = find_feature_files(folder, {video: len(labels[video]) for video in videos})
-    return {
-        video: _item(video, files[video], labels[video], stride=stride, fps=fps) for video in videos
-    }
+    items = {}
+    for video, file in files.items():
+        stored = VideoFeatures(features=file, timestamps=np.arange(file.num_frames) / fps)
+        items[video] = stride_item(video, stored, labels[video][: file.num_frames], stride=stride)
+    return items
 
 
-def _item(
-    name: str, stored: FeatureFile, labels: Int[np.ndarray, " L"], *, stride: int, fps: float
-) -> VideoItem:
-    labels = labels[: stored.num_frames]
-    taken = np.arange(0, stored.num_frames, stride)
-    return VideoItem(
-        name=name,
-        features=replace(stored, num_frames=len(taken), stride=stride),
-        labels=labels[taken],
-        timestamps=taken / fps,
-        scored_frames=np.arange(stored.num_frames) // stride if stride > 1 else None,
-        scored_labels=labels if stride > 1 else None,
-    )
+def _video_classes(videos: Sequence[str], pattern: str) -> dict[str, str]:
+    """Return the class of each video, which the pattern's group finds in its name."""
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"video_class_pattern {pattern!r}: {error}") from error
+    if expression.groups != 1:
+        raise ValueError(
+            f"video_class_pattern {pattern!r} needs one group, has {expression.groups}"
+        )
+    found = {video: expression.search(video) for video in videos}
+    if lost := [video for video, match in found.items() if match is None or not match[1]]:
+        raise ValueError(f"video_class_pattern {pattern!r} finds no class in {shorten(lost)}")
+    return {video: match[1] for video, match in found.items() if match is not None}
 
 
 def _split_videos(
@@ -128,16 +144,7 @@ def _split_videos(
     test = read_bundle(folder / f"test.split{split}.bundle")
     if both := sorted(set(train) & set(test)):
         raise ValueError(f"split {split} in {folder} trains on its test videos {', '.join(both)}")
-    if isinstance(validation, int):
-        count = validation
-    else:
-        count = max(1, round(validation * len(train))) if validation > 0 else 0
-    if not 0 <= count < len(train):
-        raise ValueError(
-            f"validation must leave one or more of {len(train)} training videos, got {validation}"
-        )
-    order = np.random.default_rng(seed).permutation(len(train))
-    held_out = {sorted(train)[index] for index in order[:count]}
+    held_out = hold_out(train, validation, seed=seed)
     return {
         "train": tuple(video for video in train if video not in held_out),
         "validation": tuple(video for video in train if video in held_out),
