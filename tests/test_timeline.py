@@ -1,10 +1,12 @@
 import csv
+import html
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from vidmamba.timeline import (
@@ -163,6 +165,49 @@ def test_a_webvtt_cue_lasts_even_when_its_segment_rounds_to_nothing(tmp_path: Pa
     tiny = Timeline(video="v", duration=1.0, fps=5000.0, segments=(_span(0.0001, 0.0002, " "),))
     save_webvtt(tiny, tmp_path / "t.vtt")
     assert _cues((tmp_path / "t.vtt").read_text()) == [(0, 1, "-")]
+
+
+# sentences as people and models write them: each must come back from each format
+CAPTIONS = (
+    Caption(start=0.0, end=9.0, text="She says: 00:01.000 --> 00:02.000"),
+    Caption(start=0.5, end=8.0, text="NOTE no comment"),
+    Caption(start=0.5, end=8.0, text="WEBVTT"),
+    Caption(start=1.0, end=2.0, text="one\rmore"),
+    Caption(start=1.0, end=3.0, text='two\nlines\r\nor\rthree,\u2028"four";\tfive'),
+    Caption(start=2.0, end=4.0, text="\n\n--> 切る 👩‍🍳 👍🏽 עברית ﷽ é"),
+    Caption(start=2.0, end=2.5, text="a < b && c > d &amp; <v Ann> &lt;/v>"),
+    Caption(start=2.5, end=2.5001, text="=1+1"),
+)
+
+
+def _captioned() -> Timeline:
+    return Timeline(video="v", duration=9.0, fps=25.0, segments=(), captions=CAPTIONS)
+
+
+def test_any_captions_come_back_from_webvtt_with_their_times_and_words(tmp_path: Path) -> None:
+    save_webvtt(_captioned(), tmp_path / "t.vtt")
+    content = (tmp_path / "t.vtt").read_bytes()
+    assert b"\r" not in content
+    cues = _cues(content.decode("utf-8"))
+    # a cue has no line breaks: white space becomes one space, and all the rest is as it was
+    assert [(start, end, html.unescape(text)) for start, end, text in cues] == [
+        (round(c.start * 1000), max(round(c.end * 1000), round(c.start * 1000) + 1), words)
+        for c in CAPTIONS
+        for words in [" ".join(c.text.split())]
+    ]
+
+
+def test_any_captions_come_back_from_csv_and_json_as_they_were(tmp_path: Path) -> None:
+    save_csv(_captioned(), tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, strict=True))
+    assert [(float(row["start"]), float(row["end"]), row["label"]) for row in rows] == [
+        (c.start, c.end, c.text) for c in CAPTIONS
+    ]
+    table = pd.read_csv(tmp_path / "t.csv", lineterminator="\n")
+    assert table["label"].tolist() == [c.text for c in CAPTIONS]
+    save_json(_captioned(), tmp_path / "t.json")
+    assert load_json(tmp_path / "t.json") == _captioned()
 
 
 @pytest.mark.parametrize("save", [save_json, save_csv, save_webvtt])

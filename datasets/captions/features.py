@@ -1,6 +1,7 @@
 """Frame features by video name: an .npz file of arrays, or a folder of .npy files."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,15 @@ def read_npz_features(path: Path | str) -> dict[str, Float[np.ndarray, "T D"]]:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if not hasattr(stored, "files"):
+        # NumPy leaves a file that it opened itself open where it is damaged
+        with path.open("rb") as file:
+            stored = np.load(file, allow_pickle=False)
+            if isinstance(stored, np.ndarray):
                 raise ValueError("it holds one array, not one a video")
             arrays = {name: stored[name] for name in stored.files}
     except FileNotFoundError as error:
         raise ValueError(f"{path} is missing") from error
-    except (ValueError, EOFError, OSError, AttributeError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is no .npz file of features: {error}") from error
     for name, array in arrays.items():
         if array.ndim != 2 or 0 in array.shape or not np.issubdtype(array.dtype, np.floating):

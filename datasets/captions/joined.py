@@ -84,6 +84,8 @@ def captioned_set(
     """
     if fps is not None and not fps > 0:
         raise ValueError(f"fps must be above 0, got {fps}")
+    if not videos:
+        raise ValueError("a captioned set needs one video or more, got no video")
     if missing := [video for video in videos if video.name not in features_of]:
         names = ", ".join(video.name for video in missing[:5])
         raise ValueError(

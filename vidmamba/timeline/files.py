@@ -59,7 +59,9 @@ def load_json(path: Path) -> Timeline:
 def save_csv(timeline: Timeline, path: Path) -> None:
     """Write columns start, end, label, score, kind: the segments, then the captions' sentences."""
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    # texts are always quoted: left to itself, csv leaves a lone carriage return bare, and it then
+    # ends the row for whoever reads it
+    table = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     table.writerow(["start", "end", "label", "score", "kind"])
     for s in timeline.segments:
         table.writerow([round(s.start, 6), round(s.end, 6), s.label, round(s.score, 6), "segment"])
