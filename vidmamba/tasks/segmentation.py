@@ -1,6 +1,5 @@
 """Temporal action segmentation: name the action in every frame."""
 
-import math
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ import torch
 from jaxtyping import Bool, Float
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
 from vidmamba import __version__
 from vidmamba.config import differences, from_plain, to_plain
@@ -21,24 +19,8 @@ from vidmamba.datasets.records import LabelledSet
 from vidmamba.losses import segmentation_loss
 from vidmamba.metrics import SegmentationScore
 from vidmamba.models.segmenter import Segmenter, SegmenterConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimConfig:
-    """AdamW with linear warm-up and cosine decay to zero."""
-
-    lr: float = 2e-3
-    """Highest learning rate."""
-
-    weight_decay: float = 0.05
-    """Decay of matrices; biases, norms and the scan's A and D are left alone."""
-
-    warmup: float = 0.1
-    """Share of all steps over which the rate rises."""
-
-    def __post_init__(self) -> None:
-        if self.lr <= 0 or self.weight_decay < 0 or not 0 <= self.warmup < 1:
-            raise ValueError(f"lr > 0, weight_decay >= 0 and 0 <= warmup < 1 must hold, got {self}")
+from vidmamba.tasks.optim import OptimConfig, configure
+from vidmamba.tasks.statistics import feature_statistics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,30 +95,9 @@ class SegmentationTask(L.LightningModule):
         self.log("val/score", sum(float(scores[name]) for name in chosen) / len(chosen))
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Decay matrices only: biases, norms and the scan's A and D keep their scale."""
-        decayed = {
-            name for name, p in self.named_parameters() if p.ndim >= 2 and "A_log" not in name
-        }
-        groups: list[dict[str, Any]] = [
-            {"params": [p for name, p in self.named_parameters() if name in decayed]},
-            {
-                "params": [p for name, p in self.named_parameters() if name not in decayed],
-                "weight_decay": 0.0,
-            },
-        ]
-        optimizer = torch.optim.AdamW(
-            groups, lr=self.optim.lr, weight_decay=self.optim.weight_decay
-        )
+        """AdamW with warm-up and cosine decay."""
         steps = max(int(self.trainer.estimated_stepping_batches), 1)
-        warmup = max(round(self.optim.warmup * steps), 1)
-
-        def factor(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / warmup
-            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
-
-        schedule = LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return configure(self, self.optim, steps=steps)
 
     @torch.no_grad()
     def probabilities(self, features: Float[np.ndarray, "T F"]) -> Float[np.ndarray, "T C"]:
@@ -183,8 +144,7 @@ def make_task(
         features=dict(data.feature_key),
         data=data_config,
     )
-    mean, std = _statistics(data)
-    task.net.standardize.set_statistics(mean, std)
+    task.net.standardize.set_statistics(*feature_statistics(data))
     return task
 
 
@@ -205,17 +165,3 @@ def load_task(checkpoint: Path) -> SegmentationTask:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{checkpoint}: not a vidmamba checkpoint ({reason})") from error
     return task.eval()
-
-
-def _statistics(data: LabelledSet) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each feature over all training frames, in one pass, in float64."""
-    total = np.zeros(data.feature_key["width"])
-    squares, frames = total.copy(), 0
-    for item in data.train:
-        x = item.read_features().astype(np.float64)
-        total += x.sum(axis=0)
-        squares += np.square(x).sum(axis=0)
-        frames += len(x)
-    mean = total / frames
-    std = np.sqrt(np.maximum(squares / frames - mean**2, 0))
-    return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
