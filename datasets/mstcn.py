@@ -8,7 +8,6 @@ protocol.json                                             optional: fps, evaluat
                                                           background_class
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from vidmamba.datasets.feature_file import find_feature_files
+from vidmamba.datasets.feature_file import find_feature_files, fingerprint
 from vidmamba.datasets.joining import VideoFeatures, stride_item
 from vidmamba.datasets.labels import read_bundle, read_frame_labels, read_mapping
 from vidmamba.datasets.notices import shorten
@@ -88,7 +87,7 @@ def load_mstcn(
             "folder": folder.relative_to(root).as_posix(),
             "width": items[videos[0]].features.shape[1],
             "fps": rate / stride,
-            "sample": _fingerprint(folder / f"{min(videos)}.npy"),
+            "sample": fingerprint(folder / f"{min(videos)}.npy"),
         },
         evaluation_stride=int(protocol.get("evaluation_stride", 1)),
         train=tuple(items[video] for video in parts["train"]),
@@ -187,9 +186,3 @@ def _read_protocol(path: Path) -> dict[str, Any]:
         got = f"fps {fps!r}, evaluation_stride {stride!r}"
         raise ValueError(f"{path}: fps must be above 0 and evaluation_stride 1 or more, got {got}")
     return protocol
-
-
-def _fingerprint(path: Path) -> str:
-    """Return a hash of a file's first MiB: enough to tell two sets of features apart."""
-    with path.open("rb") as file:
-        return hashlib.sha256(file.read(2**20)).hexdigest()[:16]

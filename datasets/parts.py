@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 Part = Literal["train", "validation", "test"]
 
-_WORDS: dict[str, Part] = {
+SUBSETS: dict[str, Part] = {
     "train": "train",
     "training": "train",
     "val": "validation",
@@ -132,12 +132,12 @@ def _roles(videos: Sequence[AnnotatedVideo], rule: PartRule) -> dict[str, Part]:
         return _chosen_roles(subsets, rule)
     roles: dict[str, Part] = {}
     for name in subsets:
-        if name.casefold() not in _WORDS:
+        if name.casefold() not in SUBSETS:
             raise ValueError(
-                f"{where[name]}: subset {name!r} is none of {', '.join(_WORDS)}; say what it is "
+                f"{where[name]}: subset {name!r} is none of {', '.join(SUBSETS)}; say what it is "
                 "for with train_subsets and test_subsets"
             )
-        roles[name] = _WORDS[name.casefold()]
+        roles[name] = SUBSETS[name.casefold()]
     if set(roles.values()) == {"train", "validation"}:
         roles = {n: "test" if role == "validation" else role for n, role in roles.items()}
     elif "train" not in roles.values():
@@ -161,7 +161,7 @@ def _chosen_roles(subsets: Collection[str], rule: PartRule) -> dict[str, Part]:
             roles[name] = "train"
         elif name in test:
             roles[name] = "test"
-        elif _WORDS.get(name.casefold()) == "validation":
+        elif SUBSETS.get(name.casefold()) == "validation":
             roles[name] = "validation"
     _tell(roles, {*subsets} - {*roles})
     return roles

@@ -2,8 +2,9 @@
 
 import csv
 import io
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from vidmamba.datasets.captions.files import read_text
@@ -65,6 +66,24 @@ def read_fields(path: Path, delimiter: str | None) -> Iterator[tuple[str, list[s
         raise ValueError(f"{path}:1: the file is empty")
 
 
+def name_lines(path: Path, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield each of some names that stand in a JSON file, in this order, and `file:line, name`.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    text = read_text(path)
+    position, line = 0, 1
+    for name in names:
+        # escaped as Python does by default, or as it is
+        quoted = (json.dumps(name), json.dumps(name, ensure_ascii=False))
+        places = [place for place in (text.find(q, position) for q in quoted) if place >= 0]
+        place = min(places, default=position)
+        line += text.count("\n", position, place)
+        position = place
+        yield name, f"{path}:{line}, {name}"
+
+
 def parse_time(text: str, where: str) -> float:
     """Return seconds, from `12.5`, `1:02.5` or `01:02:03.5`.
 
@@ -92,11 +111,11 @@ def parse_count(text: str, where: str) -> int:
 
 
 def _rows(path: Path, delimiter: str) -> Iterator[tuple[str, list[str]]]:
-    # tab-separated files quote nothing: a lone quotation mark is part of a name there
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    table = csv.reader(
-        io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True, quoting=quoting
-    )
+    text = io.StringIO(read_text(path), newline="")
+    if delimiter == "\t":  # quotes nothing: a lone quotation mark is part of a name there
+        table = csv.reader(text, delimiter=delimiter, strict=True, quoting=csv.QUOTE_NONE)
+    else:
+        table = csv.reader(text, delimiter=delimiter, strict=True)
     while True:
         where = f"{path}:{table.line_num + 1}"
         try:
