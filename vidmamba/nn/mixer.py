@@ -147,6 +147,14 @@ class Bidirectional(nn.Module):
         return (self.along(x, offsets=offsets) + self.against(x, offsets=offsets)) / 2
 
 
+def share_parameters(owner: nn.Module, borrower: nn.Module) -> None:
+    """Give ``borrower`` the parameters of ``owner``, a module built alike."""
+    for name, module in owner.named_children():
+        setattr(borrower, name, module)
+    for name, parameter in owner.named_parameters(recurse=False):
+        setattr(borrower, name, parameter)
+
+
 def step_bias(channels: int, dt_min: float, dt_max: float) -> Float[Tensor, " E"]:
     """Draw biases whose softplus is log-uniform in [dt_min, dt_max], as the paper's section 3.6."""
     low, high = math.log(dt_min), math.log(dt_max)

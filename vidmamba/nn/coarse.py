@@ -1,0 +1,41 @@
+"""A mixer at a coarser rate: means of neighbouring frames in, the same answer for each out."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vidmamba.nn.packing import video_of_frame
+
+
+class Coarse(nn.Module):
+    """Average each `factor` frames of a video, mix, and give all of them what came out.
+
+    It sees `factor` times as far at a `factor`-th of the cost; the last group of a video holds
+    the frames that are left.
+    """
+
+    def __init__(self, mixer: nn.Module, factor: int) -> None:
+        super().__init__()
+        self.mixer = mixer
+        self.factor = factor
+
+    def forward(
+        self, x: Float[Tensor, "B T D"], *, offsets: Tensor | None = None
+    ) -> Float[Tensor, "B T D"]:
+        """Mix whole videos; with ``offsets`` (V + 1,), V videos that lie packed in B = 1."""
+        frames = x.shape[1]
+        time = torch.arange(frames, device=x.device)
+        if offsets is None:
+            group, starts, groups = time // self.factor, None, -(-frames // self.factor)
+        else:
+            video = video_of_frame(offsets, frames)
+            counts = -(-offsets.diff() // self.factor)
+            starts = F.pad(counts.cumsum(0), (1, 0)).to(offsets.dtype)
+            group = starts[video] + (time - offsets[video]) // self.factor
+            groups = int(starts[-1])
+        members = torch.zeros(groups, device=x.device, dtype=x.dtype).index_add(
+            0, group, torch.ones(frames, device=x.device, dtype=x.dtype)
+        )
+        sums = x.new_zeros(x.shape[0], groups, x.shape[2]).index_add(1, group, x)
+        return self.mixer(sums / members[:, None], offsets=starts)[:, group]
