@@ -64,7 +64,10 @@ def read_breakfast(
             subset="test" if int(person[1:]) in TEST_PERSONS[split] else "train",
             labels=(activity,),
         )
-        for number, line in read_lines(path):
+        lines = [*read_lines(path)]
+        if not lines:
+            raise ValueError(f"{path}:1: the file is empty")
+        for number, line in lines:
             where = f"{path}:{number}"
             match = _LINE.fullmatch(line.strip())
             if match is None:

@@ -120,11 +120,15 @@ def hold_out(
 
 def _roles(videos: Sequence[AnnotatedVideo], rule: PartRule) -> dict[str, Part]:
     """Return what each annotated subset is for; nothing where the format has no subsets."""
-    where = {video.subset: video.where for video in reversed(videos)}
+    where: dict[str | None, str] = {}
+    for video in videos:
+        where.setdefault(video.subset, video.where)
     if None in where:
         if len(where) > 1:
             others = sorted(name for name in where if name is not None)
             raise ValueError(f"{where[None]}: no subset is named here, but {others} elsewhere")
+        if rule.train_subsets or rule.test_subsets:
+            raise ValueError(f"{where[None]}: no video has a subset; leave them out, or give test")
         return {}
     annotated = {v.subset for v in videos if v.subset and (v.segments or v.video_labels)}
     subsets = [name for name in where if name in annotated and name is not None]

@@ -78,9 +78,9 @@ def name_lines(path: Path, names: Iterable[str]) -> Iterator[tuple[str, str]]:
         # escaped as Python does by default, or as it is
         quoted = (json.dumps(name), json.dumps(name, ensure_ascii=False))
         places = [place for place in (text.find(q, position) for q in quoted) if place >= 0]
-        place = min(places, default=position)
-        line += text.count("\n", position, place)
-        position = place
+        if places:
+            line += text.count("\n", position, min(places))
+            position = min(places) + 1
         yield name, f"{path}:{line}, {name}"
 
 

@@ -237,6 +237,24 @@ def test_missing_files_are_named(folder: Folder) -> None:
         load_mstcn(folder.root, split=1)
 
 
+def test_the_name_of_a_video_may_hold_its_class(folder: Folder) -> None:
+    data = load_mstcn(folder.root, split=1, video_class_pattern=r"v(.)")
+    assert data.video_class_names == ("0", "1", "2", "3", "4", "5")
+    assert {name: item.video_labels for name, item in _all(data).items()} == {
+        f"v{k}": (k,) for k in range(6)
+    }
+    strided = load_mstcn(folder.root, split=1, stride=2, video_class_pattern=r"^(v)")
+    assert strided.video_class_names == ("v",)
+    assert not strided.multi_label
+    for pattern, message in (
+        ("[024]$", r"needs one group, has 0"),
+        ("([024])$", r"finds no class in v[135], v[135], v[135]$"),
+        ("(", r"pattern '\(': missing \)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_mstcn(folder.root, split=1, video_class_pattern=pattern)
+
+
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "splits", "videos", "classes"), [("50salads_mid", 5, 50, 18), ("gtea", 4, 28, 11)]
@@ -253,4 +271,9 @@ def test_the_real_data_sets_load(
         assert len(data.train) + len(data.validation) + len(data.test) == videos
         assert data.test[0].read_features().shape == (data.test[0].num_frames, 128)
         tested += [item.name for item in data.test]
+        if name == "gtea":
+            whole = load_mstcn(
+                real_data / "tas" / name, split=split, video_class_pattern=r"^S\d_(.+)_C\d$"
+            )
+            assert len(whole.video_class_names) == 7
     assert len(set(tested)) == len(tested) == videos
