@@ -36,3 +36,15 @@ def test_differences_name_each_leaf_that_differs() -> None:
         "fps: expected 'nothing', found 5",
     ]
     assert differences(expected, expected) == []
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithTuples:
+    sizes: tuple[int, ...] = (1,)
+    names: tuple[str, ...] | None = None
+
+
+def test_tuples_come_back_as_tuples() -> None:
+    config = WithTuples(sizes=(2, 3), names=("a",))
+    assert from_plain(WithTuples, to_plain(config)) == config
+    assert from_plain(WithTuples, to_plain(WithTuples())) == WithTuples()

@@ -12,7 +12,7 @@ from vidmamba.cli import main
 from vidmamba.datasets.errands import read_errands
 from vidmamba.demo import DemoConfig, run_demo
 from vidmamba.metrics import frame_accuracy
-from vidmamba.tasks.segmentation import load_task
+from vidmamba.tasks.checkpoints import load_task
 from vidmamba.timeline import labels_at, load_json
 
 TINY = DemoConfig(videos=10, gap=(10, 20), train_gap=(10, 20), image_size=64, epochs=2, pages=1)

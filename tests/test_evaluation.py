@@ -9,7 +9,8 @@ from vidmamba.datasets.records import LabelledSet, VideoItem
 from vidmamba.evaluation import evaluate_set, score_table
 from vidmamba.models.segmenter import SegmenterConfig
 from vidmamba.nn.stack import StackConfig
-from vidmamba.tasks.segmentation import LossConfig, OptimConfig, SegmentationTask, make_task
+from vidmamba.tasks.optim import OptimConfig
+from vidmamba.tasks.segmentation import LossConfig, SegmentationTask, make_task
 
 
 class Oracle(SegmentationTask):

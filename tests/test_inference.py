@@ -11,7 +11,8 @@ from vidmamba.inference import backbone_of, timeline_of
 from vidmamba.models.backbone import BackboneConfig
 from vidmamba.models.segmenter import SegmenterConfig
 from vidmamba.nn.stack import StackConfig
-from vidmamba.tasks.segmentation import LossConfig, OptimConfig, SegmentationTask
+from vidmamba.tasks.optim import OptimConfig
+from vidmamba.tasks.segmentation import LossConfig, SegmentationTask
 
 
 class Oracle(SegmentationTask):

@@ -4,7 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidmamba.losses import segmentation_loss
+from vidmamba.losses import (
+    boundary_loss,
+    segmentation_loss,
+    transcript_loss,
+    transcript_of,
+)
 
 
 def _videos(*lengths: int, classes: int = 5) -> list[tuple[Tensor, Tensor]]:
@@ -108,3 +113,62 @@ def test_autocast_and_bfloat16_logits_do_not_lower_the_precision() -> None:
         loss = segmentation_loss(coarse, labels, mask)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(_by_hand(coarse.double(), labels), rel=1e-6)
+
+
+def test_the_boundary_loss_weighs_borders_and_the_rest_alike() -> None:
+    logits = torch.tensor([[0.3, 1.5, -0.7, 0.2, -1.0]])
+    labels = torch.tensor([[0, 1, 1, 1, -100]])
+    mask = torch.ones(1, 5, dtype=torch.bool)
+    border = math.log1p(math.exp(-1.5))
+    inner = (math.log1p(math.exp(-0.7)) + math.log1p(math.exp(0.2))) / 2
+    expected = (border + inner) / 2
+    assert float(boundary_loss(logits, labels, mask)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_padding_adds_nothing_to_the_boundary_loss() -> None:
+    logits, labels = torch.randn(2, 9), torch.randint(3, (2, 9))
+    mask = torch.ones(2, 9, dtype=torch.bool)
+    mask[1, 4:] = False
+    loss = boundary_loss(logits, labels, mask)
+    logits[1, 4:] = float("nan")
+    assert torch.equal(boundary_loss(logits, labels, mask), loss)
+
+
+def test_the_transcript_loss_sums_over_every_alignment() -> None:
+    logits = torch.randn(1, 6, 4, dtype=torch.float64)
+    transcript = torch.tensor([2, 0, 3])
+    log_probabilities = logits[0].log_softmax(-1)
+    likelihood = 0.0
+    for first in range(1, 5):
+        for second in range(first + 1, 6):
+            labels = [2] * first + [0] * (second - first) + [3] * (6 - second)
+            likelihood += math.exp(
+                sum(float(log_probabilities[t, c]) for t, c in enumerate(labels))
+            )
+    mask = torch.ones(1, 6, dtype=torch.bool)
+    loss = transcript_loss(logits, [transcript], mask)
+    assert float(loss) == pytest.approx(-math.log(likelihood) / 6, rel=1e-6)
+
+
+def test_the_transcript_loss_of_a_batch_is_the_mean_of_its_videos() -> None:
+    logits = torch.randn(2, 7, 3)
+    mask = torch.ones(2, 7, dtype=torch.bool)
+    mask[0, 4:] = False
+    transcripts = [torch.tensor([0, 2]), torch.tensor([1, 0, 1])]
+    together = transcript_loss(logits, transcripts, mask)
+    alone = [
+        transcript_loss(logits[:1, :4], transcripts[:1], mask[:1, :4]),
+        transcript_loss(logits[1:], transcripts[1:], mask[1:]),
+    ]
+    torch.testing.assert_close(together, torch.stack(alone).mean())
+
+
+def test_a_transcript_that_cannot_be_is_refused() -> None:
+    logits, mask = torch.randn(1, 2, 3), torch.ones(1, 2, dtype=torch.bool)
+    for transcript, message in (([], "0 actions"), ([0, 1, 2], "3 actions"), ([1, 1], "twice")):
+        with pytest.raises(ValueError, match=message):
+            transcript_loss(logits, [torch.tensor(transcript, dtype=torch.long)], mask)
+
+
+def test_a_transcript_is_the_order_of_the_labelled_frames() -> None:
+    assert transcript_of(torch.tensor([3, 3, -100, 3, 1, 1, 3])).tolist() == [3, 1, 3]

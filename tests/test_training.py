@@ -9,13 +9,9 @@ import torch
 from vidmamba.datasets.records import LabelledSet, VideoItem
 from vidmamba.models.segmenter import SegmenterConfig
 from vidmamba.nn.stack import StackConfig
-from vidmamba.tasks.segmentation import (
-    LossConfig,
-    OptimConfig,
-    SegmentationTask,
-    load_task,
-    make_task,
-)
+from vidmamba.tasks.checkpoints import load_task
+from vidmamba.tasks.optim import OptimConfig
+from vidmamba.tasks.segmentation import LossConfig, SegmentationTask, make_task
 from vidmamba.training import TrainerConfig, fit, seed_everything
 
 
@@ -46,7 +42,7 @@ class _Recorder(SegmentationTask):
     seen: list[torch.Tensor]
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
-        self.seen.append(self.net.embed.weight.detach().clone())
+        self.seen.append(self.net.encoder.embed.weight.detach().clone())
 
 
 def _task(data: LabelledSet) -> _Recorder:
@@ -72,7 +68,7 @@ def test_the_kept_weights_are_the_running_average_of_all_steps(tmp_path: Path) -
     average = task.seen[0]
     for weights in task.seen[1:]:
         average = 0.8 * average + 0.2 * weights
-    kept = load_task(run.last).net.embed.weight
+    kept = load_task(run.last).net.encoder.embed.weight
     torch.testing.assert_close(kept, average, rtol=1e-5, atol=1e-7)
     assert not torch.allclose(kept, task.seen[-1], atol=1e-4)
 
@@ -87,7 +83,7 @@ def test_without_averaging_the_last_weights_are_kept(tmp_path: Path) -> None:
         seed=0,
         output=tmp_path,
     )
-    torch.testing.assert_close(load_task(run.last).net.embed.weight, task.seen[-1])
+    torch.testing.assert_close(load_task(run.last).net.encoder.embed.weight, task.seen[-1])
 
 
 def test_where_nothing_is_held_back_the_best_checkpoint_is_the_last(tmp_path: Path) -> None:

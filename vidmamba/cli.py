@@ -20,7 +20,9 @@ from vidmamba.features.videos import expand_videos
 from vidmamba.inference import predict_videos
 from vidmamba.models.backbone import EMBEDDED, BackboneConfig
 from vidmamba.models.segmenter import SegmenterConfig
-from vidmamba.tasks.segmentation import LossConfig, OptimConfig, load_task, make_task
+from vidmamba.tasks.checkpoints import load_task
+from vidmamba.tasks.optim import OptimConfig
+from vidmamba.tasks.segmentation import LossConfig, make_task
 from vidmamba.training import TrainerConfig, fit, seed_everything
 
 EPILOG = (

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 Config = TypeVar("Config")
 
@@ -23,12 +23,7 @@ def from_plain(kind: type[Config], values: Mapping[str, Any]) -> Config:
     unknown = sorted(set(values) - set(types))
     if unknown:
         raise ValueError(f"{kind.__name__} has no {', '.join(unknown)}; it has {', '.join(types)}")
-    return kind(
-        **{
-            name: from_plain(types[name], value) if is_dataclass(types[name]) else value
-            for name, value in values.items()
-        }
-    )
+    return kind(**{name: _typed(types[name], value) for name, value in values.items()})
 
 
 def differences(expected: Mapping[str, Any], found: Mapping[str, Any], at: str = "") -> list[str]:
@@ -41,6 +36,15 @@ def differences(expected: Mapping[str, Any], found: Mapping[str, Any], at: str =
         elif one != other:
             lines.append(f"{at}{key}: expected {one!r}, found {other!r}")
     return lines
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    """Return a plain value as a field's type has it: configs inside configs, lists as tuples."""
+    if is_dataclass(kind) and isinstance(kind, type):
+        return from_plain(kind, value)
+    if isinstance(value, list) and tuple in (get_origin(one) for one in (kind, *get_args(kind))):
+        return tuple(value)
+    return value
 
 
 def _plain(value: Any) -> Any:

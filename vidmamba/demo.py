@@ -15,16 +15,19 @@ from vidmamba.datasets.errands import ErrandsConfig, generate_errands, read_erra
 from vidmamba.datasets.records import LabelledSet
 from vidmamba.evaluation import Evaluation, evaluate_set, score_table
 from vidmamba.inference import predict_videos
+from vidmamba.models.augment import AugmentConfig
 from vidmamba.models.backbone import BackboneConfig
 from vidmamba.models.segmenter import SegmenterConfig
 from vidmamba.nn.stack import StackConfig
-from vidmamba.tasks.segmentation import LossConfig, OptimConfig, load_task, make_task
+from vidmamba.tasks.checkpoints import load_task
+from vidmamba.tasks.optim import OptimConfig
+from vidmamba.tasks.segmentation import LossConfig, make_task
 from vidmamba.training import TrainedRun, TrainerConfig, fit, seed_everything
 
-MODEL = SegmenterConfig(stack=StackConfig(width=64, depth=2), feature_noise=0.5)
+MODEL = SegmenterConfig(stack=StackConfig(width=64, depth=2), augment=AugmentConfig(noise=0.5))
 """Chosen on the validation part, as the same run in configs/errands_segmentation.yaml."""
 
-PROBE = SegmenterConfig(stack=StackConfig(width=64, depth=0), feature_noise=0.5)
+PROBE = SegmenterConfig(stack=StackConfig(width=64, depth=0), augment=AugmentConfig(noise=0.5))
 """The same without its temporal blocks: frame by frame."""
 
 

@@ -1,12 +1,15 @@
+from typing import Any
+
 import pytest
 import torch
 
-from vidmamba.models.segmenter import Segmenter, SegmenterConfig, Standardize
+from vidmamba.models.encoder import Standardize
+from vidmamba.models.segmenter import Segmenter, SegmenterConfig
 from vidmamba.nn.stack import StackConfig
 
 
-def small_segmenter() -> Segmenter:
-    config = SegmenterConfig(stack=StackConfig(width=16, depth=2))
+def small_segmenter(**options: Any) -> Segmenter:
+    config = SegmenterConfig(**{"stack": StackConfig(width=16, depth=2)} | options)
     return Segmenter(config, num_features=6, num_classes=3).eval()
 
 
@@ -22,9 +25,9 @@ def pad(videos: list[torch.Tensor], frames: int) -> tuple[torch.Tensor, torch.Te
 def test_a_video_gets_the_same_logits_alone_and_in_any_batch() -> None:
     net = small_segmenter()
     videos = [torch.randn(frames, 6) for frames in (11, 1, 7)]
-    batched = net(*pad(videos, frames=13))
+    batched = net(*pad(videos, frames=13)).logits
     for row, video in enumerate(videos):
-        alone = net(*pad([video], frames=len(video)))[0]
+        alone = net(*pad([video], frames=len(video))).logits[0]
         torch.testing.assert_close(batched[row, : len(video)], alone, rtol=1e-5, atol=1e-5)
 
 
@@ -32,7 +35,7 @@ def test_padding_gets_zero_logits_and_no_gradient() -> None:
     net = small_segmenter()
     features, mask = pad([torch.randn(4, 6), torch.randn(9, 6)], frames=9)
     features.requires_grad_()
-    logits = net(features, mask)
+    logits = net(features, mask).logits
     assert torch.equal(logits[0, 4:], torch.zeros(5, 3))
     logits.square().sum().backward()
     assert features.grad is not None
@@ -54,13 +57,39 @@ def test_a_channel_that_never_moves_in_training_stays_finite_on_new_videos() -> 
     assert standardize(torch.ones(1, 1, 2)).abs().max() < 1e4
 
 
-def test_dropped_feature_channels_are_gone_for_all_of_a_video() -> None:
-    net = Segmenter(SegmenterConfig(feature_dropout=0.5), num_features=64, num_classes=2).train()
-    dropped = net._augment(torch.ones(3, 10, 64)) == 0
-    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
-    assert 0 < dropped.float().mean() < 1
+def test_only_a_boundary_head_tells_of_boundaries() -> None:
+    videos = pad([torch.randn(4, 6), torch.randn(9, 6)], frames=9)
+    assert small_segmenter()(*videos).boundaries is None
+    boundaries = small_segmenter(boundaries=True)(*videos).boundaries
+    assert boundaries is not None
+    assert torch.equal(boundaries[0, 4:], torch.zeros(5))
 
 
-def test_a_dropout_of_everything_is_refused() -> None:
-    with pytest.raises(ValueError, match="feature_dropout"):
-        SegmenterConfig(feature_dropout=1.0)
+def test_each_refinement_reads_the_probabilities_of_the_stage_before() -> None:
+    net = small_segmenter(refinements=2, refinement=StackConfig(width=8, depth=1))
+    features, mask = pad([torch.randn(9, 6)], frames=9)
+    scores = net(features, mask)
+    assert len(scores.stages) == 2
+    offsets = torch.tensor([0, 9], dtype=torch.int32)
+    again = net.refinements[1](scores.stages[1] + 3.0, offsets=offsets)  # no change: a softmax
+    torch.testing.assert_close(again, scores.logits, rtol=1e-4, atol=1e-5)
+    assert torch.autograd.grad(scores.logits.sum(), net.head.classify.weight)[0].abs().sum() > 0
+
+
+@pytest.mark.parametrize("lookahead", [0, 1, 3])
+def test_a_frame_is_named_by_as_many_frames_to_come_as_the_lookahead(lookahead: int) -> None:
+    stack = StackConfig(width=16, depth=2, direction="causal")
+    net = small_segmenter(stack=stack, lookahead=lookahead)
+    features, mask = pad([torch.randn(12, 6), torch.randn(5, 6)], frames=12)
+    before = net(features, mask).logits
+    features[0, 8:] += 2
+    changed = (net(features, mask).logits != before).any(dim=-1)
+    assert changed[0].nonzero().flatten().tolist() == [*range(8 - lookahead, 12)]
+    assert not changed[1].any()
+
+
+def test_a_lookahead_is_refused_where_the_whole_video_is_seen() -> None:
+    with pytest.raises(ValueError, match="lookahead of 2"):
+        SegmenterConfig(lookahead=2)
+    with pytest.raises(ValueError, match="refinements"):
+        SegmenterConfig(refinements=-1)

@@ -7,17 +7,16 @@ from lightning import Trainer
 
 from vidmamba.datasets.batching import make_loader
 from vidmamba.datasets.records import LabelledSet, VideoItem
+from vidmamba.models.augment import AugmentConfig
 from vidmamba.models.segmenter import SegmenterConfig
 from vidmamba.nn.stack import StackConfig
-from vidmamba.tasks.segmentation import (
-    LossConfig,
-    OptimConfig,
-    SegmentationTask,
-    load_task,
-    make_task,
-)
+from vidmamba.tasks.checkpoints import load_task
+from vidmamba.tasks.optim import OptimConfig
+from vidmamba.tasks.segmentation import LossConfig, SegmentationTask, make_task
 
-MODEL = SegmenterConfig(stack=StackConfig(width=16, depth=1), feature_dropout=0.0)
+MODEL = SegmenterConfig(
+    stack=StackConfig(width=16, depth=1), augment=AugmentConfig(channel_dropout=0.0)
+)
 
 
 def video(name: str, *, frames: int, seed: int) -> VideoItem:
@@ -89,7 +88,7 @@ def test_probabilities_of_each_frame_sum_to_one() -> None:
 def test_features_are_standardised_by_the_training_frames_alone() -> None:
     data = labelled_set()
     frames = torch.from_numpy(np.concatenate([item.read_features() for item in data.train]))
-    torch.testing.assert_close(new_task(data).net.standardize.mean, frames.mean(dim=0))
+    torch.testing.assert_close(new_task(data).net.encoder.standardize.mean, frames.mean(dim=0))
 
 
 def test_other_features_and_other_classes_are_refused_each_by_name() -> None:
@@ -140,5 +139,5 @@ def test_only_matrices_decay(tmp_path: Path) -> None:
         for p in group["params"]
     }
     decayed = {name for name, p in task.named_parameters() if id(p) not in kept}
-    assert "net.embed.weight" in decayed
+    assert "net.encoder.embed.weight" in decayed
     assert not {name for name in decayed if "bias" in name or "norm" in name or "A_log" in name}

@@ -1,13 +1,15 @@
 """The action segmenter: frame features in, class logits for every frame out."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from vidmamba.models.heads import FrameHead
+from vidmamba.models.augment import AugmentConfig
+from vidmamba.models.encoder import Encoder
+from vidmamba.models.heads import BoundaryHead, FrameHead
+from vidmamba.nn.packing import hold_last, pack, unpack
 from vidmamba.nn.stack import Stack, StackConfig
 
 
@@ -18,72 +20,86 @@ class SegmenterConfig:
     stack: StackConfig = StackConfig()
     """The temporal model."""
 
-    feature_dropout: float = 0.3
-    """Share of the feature channels that training drops, a whole video at a time."""
+    augment: AugmentConfig = AugmentConfig()
+    """How training changes the features."""
 
-    feature_noise: float = 0.0
-    """Deviation of the noise that training adds to features, in their own deviations."""
+    lookahead: int = 0
+    """Frames to come that a causal stack waits for before it names a frame."""
+
+    refinements: int = 0
+    """Further stages; each reads the probabilities of the one before (MS-TCN)."""
+
+    refinement: StackConfig = StackConfig(width=64, depth=2)
+    """The temporal model of each further stage."""
+
+    boundaries: bool = False
+    """Whether a second head tells where segments begin."""
 
     def __post_init__(self) -> None:
-        if self.feature_noise < 0:
-            raise ValueError(f"feature_noise must not be negative, got {self.feature_noise}")
-        if not 0 <= self.feature_dropout < 1:
-            raise ValueError(f"feature_dropout must lie in [0, 1), got {self.feature_dropout}")
+        if min(self.lookahead, self.refinements) < 0:
+            raise ValueError(f"lookahead and refinements must not be negative, got {self}")
+        stacks = (self.stack, *(self.refinement for _ in range(min(self.refinements, 1))))
+        if self.lookahead and any(stack.direction != "causal" for stack in stacks):
+            raise ValueError(
+                f"a lookahead of {self.lookahead} frames is for causal stacks: a bidirectional one "
+                "sees the whole video"
+            )
 
 
-class Standardize(nn.Module):
-    """Shift and scale every feature channel by statistics of the training frames."""
+class FrameScores(NamedTuple):
+    """What a segmenter says of each frame; zeros in padding."""
 
-    mean: Tensor
-    scale: Tensor
+    logits: Float[Tensor, "B T C"]
+    """Of the classes, from the last stage."""
 
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("scale", torch.ones(width))
+    stages: tuple[Float[Tensor, "B T C"], ...]
+    """The logits of the stages before it, first to last."""
 
-    def set_statistics(self, mean: Float[Tensor, " F"], std: Float[Tensor, " F"]) -> None:
-        """Take the training frames' mean and standard deviation."""
-        self.mean.copy_(mean)
-        # a channel that hardly moves in training must not explode on a new video
-        self.scale.copy_(1 / std.clamp(min=1e-3 * float(std.mean()) + 1e-12))
-
-    def forward(self, features: Float[Tensor, "B T F"]) -> Float[Tensor, "B T F"]:
-        """Return features of mean 0 and deviation 1 over the training frames."""
-        return (features - self.mean) * self.scale
+    boundaries: Float[Tensor, "B T"] | None
+    """Logits of a segment's beginning at a frame; None without that head."""
 
 
 class Segmenter(nn.Module):
-    """Standardise, narrow, let the stack model time, name every frame."""
+    """Encode, name every frame, and, with refinements, name them again by what was said."""
 
     def __init__(self, config: SegmenterConfig, *, num_features: int, num_classes: int) -> None:
         super().__init__()
-        self.standardize = Standardize(num_features)
-        self.feature_dropout = config.feature_dropout
-        self.feature_noise = config.feature_noise
-        self.embed = nn.Linear(num_features, config.stack.width)
-        self.stack = Stack(config.stack)
+        self.lookahead = config.lookahead
+        self.encoder = Encoder(config.stack, config.augment, num_features=num_features)
         self.head = FrameHead(config.stack.width, num_classes)
+        self.boundary_head = BoundaryHead(config.stack.width) if config.boundaries else None
+        self.refinements = nn.ModuleList(
+            Refinement(config.refinement, num_classes) for _ in range(config.refinements)
+        )
 
-    def forward(
-        self, features: Float[Tensor, "B T F"], mask: Bool[Tensor, "B T"]
-    ) -> Float[Tensor, "B T C"]:
-        """Return logits; those of padding (mask False) are zeros.
+    def forward(self, features: Float[Tensor, "B T F"], mask: Bool[Tensor, "B T"]) -> FrameScores:
+        """Return the logits of every stage; those of padding (mask False) are zeros."""
+        states, offsets = pack(self.encoder(features, mask), mask)
+        if self.lookahead:
+            states = hold_last(states, self.lookahead, offsets)
+        stages = [self.head(states)]
+        for refinement in self.refinements:
+            stages.append(refinement(stages[-1], offsets=offsets))
+        *earlier, logits = (unpack(stage, mask) for stage in stages)
+        boundaries = None
+        if self.boundary_head is not None:
+            boundaries = unpack(self.boundary_head(states), mask).squeeze(-1)
+        return FrameScores(logits, tuple(earlier), boundaries)
 
-        Inside, the real frames of all videos lie packed one after another, and the scans restart
-        at each video: what a video gets does not depend on the videos beside it.
-        """
-        x = self.embed(self._augment(self.standardize(features)))
-        lengths = mask.sum(dim=1)
-        offsets = F.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
-        packed = self.head(self.stack(x[mask].unsqueeze(0), offsets=offsets)).squeeze(0)
-        logits = packed.new_zeros(*mask.shape, packed.shape[-1])
-        return logits.masked_scatter(mask.unsqueeze(-1), packed)
 
-    def _augment(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        # a channel is dropped for all of a video: per-frame dropout would average out over time
-        ones = x.new_ones(x.shape[0], 1, x.shape[2])
-        x = x * F.dropout(ones, self.feature_dropout)
-        return x + self.feature_noise * torch.randn_like(x) if self.feature_noise else x
+class Refinement(nn.Module):
+    """Name frames again by what was said of them and their neighbours.
+
+    A further stage of Farha and Gall, "MS-TCN" (CVPR 2019), section 3.2: it reads probabilities
+    alone, so that it learns which orders and durations are likely.
+    """
+
+    def __init__(self, config: StackConfig, num_classes: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(num_classes, config.width)
+        self.stack = Stack(config)
+        self.head = FrameHead(config.width, num_classes)
+
+    def forward(self, logits: Float[Tensor, "1 P C"], *, offsets: Tensor) -> Float[Tensor, "1 P C"]:
+        """Return new logits for packed videos."""
+        return self.head(self.stack(self.embed(logits.softmax(dim=-1)), offsets=offsets))

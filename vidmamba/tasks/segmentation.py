@@ -1,9 +1,7 @@
 """Temporal action segmentation: name the action in every frame."""
 
-import pickle
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import lightning as L
 import numpy as np
@@ -16,9 +14,9 @@ from vidmamba import __version__
 from vidmamba.config import differences, from_plain, to_plain
 from vidmamba.datasets.batching import Batch
 from vidmamba.datasets.records import LabelledSet
-from vidmamba.losses import segmentation_loss
+from vidmamba.losses import boundary_loss, segmentation_loss, transcript_loss, transcript_of
 from vidmamba.metrics import SegmentationScore
-from vidmamba.models.segmenter import Segmenter, SegmenterConfig
+from vidmamba.models.segmenter import FrameScores, Segmenter, SegmenterConfig
 from vidmamba.tasks.optim import OptimConfig, configure
 from vidmamba.tasks.statistics import feature_statistics
 
@@ -27,8 +25,28 @@ from vidmamba.tasks.statistics import feature_statistics
 class LossConfig:
     """Cross-entropy, and MS-TCN's penalty on jumps between frames."""
 
+    supervision: Literal["frames", "transcripts"] = "frames"
+    """transcripts: of each training video only the order of its actions is used (weak)."""
+
     smoothing: float = 0.15
     """Weight of the truncated smoothing loss."""
+
+    boundary: float = 0.1
+    """Weight of the boundary head's loss, where the model has that head."""
+
+    def __post_init__(self) -> None:
+        if min(self.smoothing, self.boundary) < 0:
+            raise ValueError(f"weights of losses must not be negative, got {self}")
+
+
+class FramePrediction(NamedTuple):
+    """What a model says of one video's frames."""
+
+    probabilities: Float[np.ndarray, "T C"]
+    """Of the classes."""
+
+    boundaries: Float[np.ndarray, " T"] | None
+    """That a segment begins at a frame; None where the model has no head for it."""
 
 
 class SegmentationTask(L.LightningModule):
@@ -39,6 +57,8 @@ class SegmentationTask(L.LightningModule):
     names, what the features are, and the version of this package.
     """
 
+    kind = "segmentation"
+
     def __init__(
         self,
         *,
@@ -48,6 +68,7 @@ class SegmentationTask(L.LightningModule):
         labels: dict[str, Any],
         features: dict[str, Any],
         data: dict[str, Any],
+        kind: str = "segmentation",
         version: str = __version__,
     ) -> None:
         """Build from plain dicts; `make_task` makes them from configs and data."""
@@ -71,19 +92,19 @@ class SegmentationTask(L.LightningModule):
         self, features: Float[Tensor, "B T F"], mask: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B T C"]:
         """Return class logits for every frame."""
-        return self.net(features, mask)
+        return self.net(features, mask).logits
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of one batch."""
-        loss = self._loss(batch, self(batch.features, batch.mask))
+        loss = self._loss(batch, self.net(batch.features, batch.mask))
         self.log("train/loss", loss, batch_size=len(batch.labels))
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Gather the loss and the score of one batch."""
-        logits = self(batch.features, batch.mask)
-        self.log("val/loss", self._loss(batch, logits), batch_size=len(batch.labels))
-        self.score.update(logits.argmax(dim=-1), batch.labels, batch.mask)
+        scores = self.net(batch.features, batch.mask)
+        self.log("val/loss", self._loss(batch, scores), batch_size=len(batch.labels))
+        self.score.update(scores.logits.argmax(dim=-1), batch.labels, batch.mask)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the whole validation part."""
@@ -99,13 +120,22 @@ class SegmentationTask(L.LightningModule):
         steps = max(int(self.trainer.estimated_stepping_batches), 1)
         return configure(self, self.optim, steps=steps)
 
-    @torch.no_grad()
     def probabilities(self, features: Float[np.ndarray, "T F"]) -> Float[np.ndarray, "T C"]:
         """Return one video's class probabilities."""
+        return self.predict_frames(features).probabilities
+
+    @torch.no_grad()
+    def predict_frames(self, features: Float[np.ndarray, "T F"]) -> FramePrediction:
+        """Return one video's class probabilities, and where its segments begin."""
         self.eval()
         x = torch.as_tensor(features, dtype=torch.float32, device=self.device).unsqueeze(0)
         mask = torch.ones(x.shape[:2], dtype=torch.bool, device=self.device)
-        return self(x, mask)[0].softmax(dim=-1).cpu().numpy()
+        scores = self.net(x, mask)
+        boundaries = scores.boundaries
+        return FramePrediction(
+            scores.logits[0].softmax(dim=-1).cpu().numpy(),
+            None if boundaries is None else boundaries[0].sigmoid().cpu().numpy(),
+        )
 
     def check_data(self, data: LabelledSet) -> None:
         """Refuse data that this model was not trained for.
@@ -119,8 +149,22 @@ class SegmentationTask(L.LightningModule):
         if lines:
             raise ValueError("the checkpoint does not fit this data:\n  " + "\n  ".join(lines))
 
-    def _loss(self, batch: Batch, logits: Tensor) -> Tensor:
-        return segmentation_loss(logits, batch.labels, batch.mask, smoothing=self.loss.smoothing)
+    def _loss(self, batch: Batch, scores: FrameScores) -> Tensor:
+        """Sum the losses of all stages, and the boundary head's."""
+        stages = (*scores.stages, scores.logits)
+        if self.loss.supervision == "transcripts":
+            transcripts = [transcript_of(labels) for labels in batch.labels]
+            return torch.stack(
+                [transcript_loss(stage, transcripts, batch.mask) for stage in stages]
+            ).sum()
+        losses = [
+            segmentation_loss(stage, batch.labels, batch.mask, smoothing=self.loss.smoothing)
+            for stage in stages
+        ]
+        if scores.boundaries is not None:
+            found = boundary_loss(scores.boundaries, batch.labels, batch.mask)
+            losses.append(self.loss.boundary * found)
+        return torch.stack(losses).sum()
 
 
 def make_task(
@@ -144,24 +188,5 @@ def make_task(
         features=dict(data.feature_key),
         data=data_config,
     )
-    task.net.standardize.set_statistics(*feature_statistics(data))
+    task.net.encoder.standardize.set_statistics(*feature_statistics(data))
     return task
-
-
-def load_task(checkpoint: Path) -> SegmentationTask:
-    """Load a trained task onto the CPU.
-
-    Raises:
-        ValueError: the file is missing, or is no checkpoint of this package.
-    """
-    if not checkpoint.is_file():
-        raise ValueError(f"{checkpoint}: no such checkpoint file")
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        values = content["hyper_parameters"]
-        task = SegmentationTask(**values)
-        task.load_state_dict(content["state_dict"])
-    except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{checkpoint}: not a vidmamba checkpoint ({reason})") from error
-    return task.eval()
