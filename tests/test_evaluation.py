@@ -10,14 +10,14 @@ from vidmamba.evaluation import evaluate_set, score_table
 from vidmamba.models.segmenter import SegmenterConfig
 from vidmamba.nn.stack import StackConfig
 from vidmamba.tasks.optim import OptimConfig
-from vidmamba.tasks.segmentation import LossConfig, SegmentationTask, make_task
+from vidmamba.tasks.segmentation import FramePrediction, LossConfig, SegmentationTask, make_task
 
 
 class Oracle(SegmentationTask):
     """Says what the features say: column c is the score of class c."""
 
-    def probabilities(self, features: np.ndarray) -> np.ndarray:
-        return features
+    def predict_frames(self, features: np.ndarray) -> FramePrediction:
+        return FramePrediction(features, features[:, 1])
 
 
 def item(name: str, predicted: list[int], true: list[int]) -> VideoItem:
@@ -74,8 +74,10 @@ def test_only_every_nth_frame_is_scored_where_the_protocol_says_so() -> None:
 def test_a_decoder_labels_what_is_scored() -> None:
     data = data_of(item("v", [1, 2, 1, 1], [1, 1, 1, 1]))
 
-    def decode(log_probabilities: np.ndarray) -> np.ndarray:
+    def decode(log_probabilities: np.ndarray, boundaries: np.ndarray | None) -> np.ndarray:
         assert log_probabilities.max() == 0.0  # the oracle is sure
+        assert boundaries is not None
+        assert boundaries.tolist() == [1, 0, 1, 1]
         return np.full(len(log_probabilities), log_probabilities.sum(axis=0).argmax())
 
     assert evaluate_set(oracle(data), data, part="test").scores["accuracy"] == 75

@@ -16,8 +16,9 @@ from vidmamba.tasks.segmentation import SegmentationTask
 
 Convention = Literal["per_video", "pooled"]
 Part = Literal["train", "validation", "test"]
-Decode = Callable[[Float[np.ndarray, "T C"]], Int[np.ndarray, " T"]]
-"""From the log-probabilities of a video's classes to its labels."""
+Decode = Callable[[Float[np.ndarray, "T C"], Float[np.ndarray, " T"] | None], Int[np.ndarray, " T"]]
+"""From a video's log-probabilities, and the probabilities that segments begin (None where the model
+does not say), to its labels."""
 
 LEAST = 1e-8
 """Probabilities below count as this in their logarithms."""
@@ -75,7 +76,8 @@ def evaluate_set(
         convention: how videos' scores are brought together.
         compat: a published evaluator, by name; it settles the convention, the frames that are
             scored, the background and the last segment's end.
-        decode: labels a video by its log-probabilities; by default each frame's likeliest class.
+        decode: labels a video by what the model says of its frames; by default each frame gets
+            its likeliest class.
 
     Raises:
         ValueError: the data is not what the model was trained for, or the part is empty.
@@ -89,11 +91,11 @@ def evaluate_set(
     background = rules.background(task.class_names, task.background) if rules else task.background
     predicted, true = {}, {}
     for item in items:
-        probabilities = task.probabilities(item.read_features())
+        frames = task.predict_frames(item.read_features())
         labels = (
-            decode(log_probabilities(probabilities))
+            decode(log_probabilities(frames.probabilities), frames.boundaries)
             if decode
-            else probabilities.argmax(axis=-1)
+            else frames.probabilities.argmax(axis=-1)
         )
         predicted[item.name], true[item.name] = item.scored(labels, stride=stride)
     scores = score_videos(
