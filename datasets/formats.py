@@ -49,7 +49,9 @@ READERS: dict[str, Callable[..., Annotations]] = {
 GAPS: dict[str, Gaps] = {"breakfast": "unlabelled", "assembly101_coarse": "unlabelled"}
 """Formats whose segments are meant to cover all; what they leave out is an oversight."""
 
-_CUT_BY_THEMSELVES = ("breakfast", "ucf101")
+CUT_BY_THEMSELVES = ("breakfast", "ucf101")
+"""Formats whose split says who is tested on, even where none of those videos is annotated."""
+
 _GIVEN = ("root", "folder", "suffixes")
 
 
@@ -58,7 +60,7 @@ def options_of(name: str) -> set[str]:
     own = {*signature(READERS[name]).parameters} - {*_GIVEN}
     if name in get_args(SegmentFormat):
         own |= {"gaps", "background"}
-    if name not in _CUT_BY_THEMSELVES:
+    if name not in CUT_BY_THEMSELVES:
         own |= {"test", "test_seed", "train_subsets", "test_subsets"}
     return own
 

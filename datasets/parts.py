@@ -72,8 +72,9 @@ def assign_parts(videos: Sequence[AnnotatedVideo], rule: PartRule) -> dict[str, 
     for part, share, seed in shares:
         if part not in roles.values():
             train = [name for name, own in parts.items() if own == "train"]
-            for name in hold_out(train, share, seed=seed, groups=groups, part=part):
-                parts[name] = part
+            drawn = hold_out(train, share, seed=seed, groups=groups, part=part)
+            parts |= dict.fromkeys(drawn, part)
+            logger.info("%s: %d of %d videos, drawn by name", part, len(drawn), len(train))
     return parts
 
 
@@ -145,8 +146,10 @@ def _roles(videos: Sequence[AnnotatedVideo], rule: PartRule) -> dict[str, Part]:
     if set(roles.values()) == {"train", "validation"}:
         roles = {n: "test" if role == "validation" else role for n, role in roles.items()}
     elif "train" not in roles.values():
-        first: Part = "validation" if "validation" in roles.values() else "test"
-        roles = {n: "train" if role == first else role for n, role in roles.items()}
+        roles = {n: "train" if role == "validation" else role for n, role in roles.items()}
+    if "train" not in roles.values():
+        at = videos[0].where
+        raise ValueError(f"{at}: of subsets, only {subsets} are annotated; none is to train on")
     _tell(roles, {name for name in where if name is not None} - annotated)
     return roles
 

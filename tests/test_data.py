@@ -210,3 +210,24 @@ def test_a_set_of_which_no_video_can_be_read_is_refused(tmp_path: Path) -> None:
     config = DataConfig(root=str(tmp_path), format="class_folders", backbone=BACKBONE, test=0.0)
     with pytest.raises(ValueError, match=r"no video can be read: .*a\.mp4"):
         load_data(config)
+
+
+def test_who_breakfast_tests_on_is_never_drawn(tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    for person in range(16, 26):  # split 1 tests on persons 3 to 15
+        name = f"P{person}_cam01_P{person}_tea"
+        path = tmp_path / f"segmentation_coarse/tea/{name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("1-15 SIL\n16-30 pour\n")
+        np.save(tmp_path / f"f/{name}.npy", np.zeros((2 * person, 3)))
+    options: dict[str, Any] = {"root": str(tmp_path), "format": "breakfast", "features": "f"}
+    data = load_data(DataConfig(**options, fps=15.0))
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [8, 2, 0]
+    assert (data.class_names, data.background) == (("SIL", "pour"), ())
+    # frames after the last label are not labelled
+    first = _items(data)["P16_cam01_P16_tea"].labels.tolist()
+    assert first == [0] * 15 + [1] * 15 + [-1] * 2
+    with pytest.raises(
+        ValueError, match=r"P16_tea\.txt:1: of subsets, only \['test'\] are annotated"
+    ):
+        load_data(DataConfig(**options, fps=15.0, split=2))

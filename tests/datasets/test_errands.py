@@ -274,6 +274,26 @@ def test_features_at_any_rate_get_the_label_of_their_time(folder: Path, errands:
     assert not labelled.multi_label
 
 
+def test_a_clip_of_several_errands_has_the_kinds_of_them_all(copy: Path) -> None:
+    path = copy / "annotations.json"
+    notes = json.loads(path.read_text())
+    (errand,) = notes["videos"][0]["errands"]
+    kinds = ("put_on_table", "pocket", "put_on_table")
+    notes["videos"][0]["errands"] = [errand | {"outcome": kind} for kind in kinds]
+    path.write_text(json.dumps(notes))
+    data = errands_set(copy, lambda video: (np.zeros((1, 2)), np.zeros(1)), {})
+    assert data.multi_label
+    (clip,) = (
+        item
+        for item in (*data.train, *data.validation, *data.test)
+        if item.name == Path(notes["videos"][0]["file"]).stem
+    )
+    assert [data.video_class_names[label] for label in clip.video_labels] == [
+        "pocket",
+        "put_on_table",
+    ]
+
+
 def test_an_end_of_an_errand_that_nobody_knows_is_refused(copy: Path) -> None:
     path = copy / "annotations.json"
     notes = json.loads(path.read_text())

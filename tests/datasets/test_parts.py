@@ -57,7 +57,7 @@ def test_without_training_videos_the_validation_subset_is_trained_on() -> None:
 
 
 def test_one_subset_or_none_is_cut_by_shares() -> None:
-    for subset in ("train", "test", None):
+    for subset in ("train", "validation", None):
         videos = _videos(subset, 50)
         counts = Counter(assign_parts(videos, PartRule(test=0.2, validation=0.25)).values())
         assert counts == {"test": 10, "validation": 10, "train": 30}
@@ -75,6 +75,7 @@ def test_subsets_can_be_chosen() -> None:
     [
         (("train", "fold2"), {}, r"list\.csv:0: subset 'fold2' is none of train, .*test_subsets"),
         (("train", None), {}, r"list\.csv:0: no subset is named here, but \['train'\] elsewhere"),
+        (("test", "testing"), {}, r"list\.csv:0: of subsets, only \['test', 'testing'\] are anno"),
         (("a", "b"), {"train_subsets": ("c",)}, r"no annotated subset is called \['c'\]"),
         (("a", "b"), {"train_subsets": ("a",), "test_subsets": ("a",)}, "trained and tested on"),
         (("a", "b"), {"test_subsets": ("a",)}, "train_subsets must name some"),
@@ -95,7 +96,10 @@ def test_what_each_subset_is_for_is_said(caplog: pytest.LogCaptureFixture) -> No
         _counts(
             _videos("training", 5) + _videos("validation", 4) + _videos("odd", 1, labelled=False)
         )
-    assert caplog.messages == ["subsets: training for train, validation for test; left out: odd"]
+    assert caplog.messages == [
+        "subsets: training for train, validation for test; left out: odd",
+        "validation: 1 of 5 videos, drawn by name",
+    ]
 
 
 def test_the_drawn_videos_follow_from_names_and_seed_alone() -> None:

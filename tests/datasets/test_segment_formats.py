@@ -107,10 +107,11 @@ def test_assembly101_fine(sample: Sample) -> None:
     root = sample("assembly101_fine")
     found = _read("assembly101_fine", root)
     name = f"{SEQUENCE}/C10095_rgb"
-    clap, pick_up = _spans(found)[name]
-    assert clap == (pytest.approx(2.8), pytest.approx(3.7), "clap hand")
+    clap, pick_up = found.videos[0].segments
+    assert (clap.start, clap.end) == pytest.approx((2.8, 3.7))
     # of no length: one frame
-    assert pick_up == (pytest.approx(3.7), pytest.approx(112 / 30), "pick up hand")
+    assert (pick_up.start, pick_up.end) == pytest.approx((3.7, 112 / 30))
+    assert (clap.label, pick_up.label) == ("clap hand", "pick up hand")
     assert _subsets(found) == {name: "train", f"other/{VIEWS[1]}": "validation"}
     assert _read("assembly101_fine", root, target="verb").class_names == ("clap", "pick up")
     assert _read("assembly101_fine", root, target="noun").class_names == ("hand",)

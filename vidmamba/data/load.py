@@ -11,7 +11,7 @@ import numpy as np
 from vidmamba.data.config import DataConfig, expand_folder
 from vidmamba.datasets.errands import errands_set
 from vidmamba.datasets.feature_file import FeatureFile, fingerprint, open_feature_files
-from vidmamba.datasets.formats import GAPS, options_of, read_annotations
+from vidmamba.datasets.formats import CUT_BY_THEMSELVES, GAPS, options_of, read_annotations
 from vidmamba.datasets.joining import VideoFeatures, join_features
 from vidmamba.datasets.media import TIMESTAMPS, find_media
 from vidmamba.datasets.mstcn import load_mstcn
@@ -85,6 +85,8 @@ def _load_annotated(root: Path, config: DataConfig) -> LabelledSet:
         config.format, root, folder=folder, suffixes=suffixes, options=options
     )
     rule = PartRule(**{f.name: _whole(getattr(config, f.name)) for f in fields(PartRule)})
+    if config.format in CUT_BY_THEMSELVES:
+        rule = replace(rule, test=0)
     parts = assign_parts(annotations.videos, rule)
     wanted = [video for video in annotations.videos if video.name in parts]
     paths = find_media(wanted, folder, suffixes, dropped=SUFFIXES)
