@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vidmamba.cli import COMMANDS, main
+from vidmamba.commands.train import TRAIN
 from vidmamba.video.writer import VideoWriter
 
 
@@ -18,12 +19,12 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(command in text for command in COMMANDS)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *(f"train --task {task}" for task in TRAIN)])
 def test_every_option_of_every_command_is_explained(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        main([command, "--help"])
+        main([*command.split(), "--help"])
     options = capsys.readouterr().out.split("options:")[1]
     # argparse gives each option an entry: its flags, then its words, then its type in brackets
     entries = [entry for entry in re.split(r"\n  (?=-)", options) if entry.strip()]
@@ -43,6 +44,7 @@ def test_every_option_of_every_command_is_explained(
         (["predict", "clip.mp4", "--checkpoint=none.ckpt", "--out=o"], "clip.mp4"),
         (["evaluate", "--checkpoint=none.ckpt"], "none.ckpt"),
         (["train", "--data.root=nowhere", "--output=o"], "nowhere"),
+        (["train", "--task=classification", "--data.root=nowhere", "--output=o"], "nowhere"),
         (["train", "--data.root=$NOT_SET_AT_ALL", "--output=o"], "NOT_SET_AT_ALL"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else value,
@@ -64,7 +66,12 @@ def test_what_is_missing_is_named_in_one_line_with_a_failing_exit_code(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["extract", "a.mp4", "--out=s", "--fsp=3"], ["train", "--output=o"], ["unknown"]],
+    [
+        ["extract", "a.mp4", "--out=s", "--fsp=3"],
+        ["train", "--output=o"],
+        ["train", "--data.root=x", "--output=o", "--task=paint"],
+        ["unknown"],
+    ],
     ids=lambda arguments: arguments[-1],
 )
 def test_a_wrong_call_ends_with_2_and_a_hint(

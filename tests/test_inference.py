@@ -76,7 +76,8 @@ def test_a_checkpoint_trained_on_files_cannot_be_run_on_video() -> None:
 
 
 def test_a_backbone_with_other_weights_is_refused() -> None:
-    config = DataConfig(root="x", backbone=BackboneConfig(name="resnet18", weights="random"))
+    backbone = BackboneConfig(name="resnet18", weights="random")
+    config = DataConfig(root="x", format="errands", backbone=backbone)
     features = {"width": 512, "fps": None, "backbone": {"name": "resnet18", "weights": "0000"}}
     with pytest.raises(ValueError, match="weights: expected '0000'"):
         backbone_of(oracle(features, config))

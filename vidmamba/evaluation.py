@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from rich import box
 from rich.table import Table
@@ -12,6 +13,7 @@ from rich.table import Table
 from vidmamba.datasets.records import LabelledSet, VideoItem
 from vidmamba.metrics import score_videos
 from vidmamba.metrics.videos import COMPATS, CompatName
+from vidmamba.tasks.classification import ClassificationTask, class_metrics
 from vidmamba.tasks.segmentation import SegmentationTask
 
 Convention = Literal["per_video", "pooled"]
@@ -24,6 +26,10 @@ LEAST = 1e-8
 """Probabilities below count as this in their logarithms."""
 
 HEADINGS = {
+    "top1": "Top-1",
+    "top5": "Top-5",
+    "map": "mAP",
+    "ranking": "Ranking AP",
     "accuracy": "Acc",
     "edit": "Edit",
     "f1@10": "F1@10",
@@ -107,6 +113,56 @@ def evaluate_set(
     if task.memory_classes:
         scores["memory_accuracy"] = _accuracy_on(task.memory_classes, predicted, true)
     return Evaluation(scores=scores, predicted=predicted, true=true, background=background)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassEvaluation:
+    """Scores of whole videos in percent, and what they rest on."""
+
+    scores: dict[str, float]
+    """top1 and top5; with several labels a video map and ranking (`class_metrics`)."""
+
+    probabilities: dict[str, dict[str, float]]
+    """Each video's class probabilities, by name."""
+
+    true: dict[str, list[str]]
+    """Each video's true classes."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return scores and what was said of each video, JSON-able."""
+        videos = {
+            name: {"true": self.true[name], "probabilities": self.probabilities[name]}
+            for name in self.true
+        }
+        return {"scores": self.scores, "videos": videos}
+
+
+def evaluate_classes(task: ClassificationTask, data: LabelledSet, *, part: Part) -> ClassEvaluation:
+    """Classify every video of a part.
+
+    Raises:
+        ValueError: the data is not what the model was trained for, or the part is empty.
+    """
+    task.check_data(data)
+    items: Sequence[VideoItem] = getattr(data, part)
+    if not items:
+        raise ValueError(f"there is nothing to evaluate: the {part} part has no videos")
+    names = task.video_class_names
+    rows = [task.probabilities(item.read_features()) for item in items]
+    targets = torch.zeros(len(items), len(names), dtype=torch.long)
+    for row, item in enumerate(items):
+        targets[row, list(item.video_labels)] = 1
+    metrics = class_metrics(len(names), multi_label=task.multi_label)
+    predicted = torch.from_numpy(np.stack(rows))
+    found = metrics(predicted, targets if task.multi_label else targets.argmax(dim=1))
+    return ClassEvaluation(
+        scores={name: 100 * float(value) for name, value in found.items()},
+        probabilities={
+            item.name: {name: float(p) for name, p in zip(names, row, strict=True)}
+            for item, row in zip(items, rows, strict=True)
+        },
+        true={item.name: [names[label] for label in item.video_labels] for item in items},
+    )
 
 
 def log_probabilities(probabilities: Float[np.ndarray, "T C"]) -> Float[np.ndarray, "T C"]:

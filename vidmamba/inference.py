@@ -1,5 +1,6 @@
 """From a raw video to its timeline, with a trained checkpoint."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from vidmamba.features.embed import embed_video, place_backbone
 from vidmamba.features.store import StoredFeatures
 from vidmamba.models.backbone import BackboneConfig, FrozenBackbone
 from vidmamba.report.page import write_page
+from vidmamba.tasks.classification import ClassificationTask
 from vidmamba.tasks.segmentation import SegmentationTask
 from vidmamba.timeline import Timeline, save_csv, save_json, save_webvtt, segments_from_frames
 
@@ -31,7 +33,7 @@ class PredictionReport:
     """Why a video could not be read, in one line."""
 
 
-def backbone_of(task: SegmentationTask) -> FrozenBackbone:
+def backbone_of(task: SegmentationTask | ClassificationTask) -> FrozenBackbone:
     """Build the backbone that a checkpoint's features came from.
 
     Raises:
@@ -121,7 +123,47 @@ def predict_videos(
     return report
 
 
-def _embedder(task: SegmentationTask) -> Callable[[Path], StoredFeatures]:
+@dataclass(kw_only=True)
+class ClassReport:
+    """What became of each video that was to be classified."""
+
+    likeliest: dict[Path, str] = field(default_factory=dict)
+    """The likeliest classes of each video, with their probabilities, in one line."""
+
+    damaged: dict[Path, str] = field(default_factory=dict)
+    """What was lost of videos that are cut off or broken."""
+
+    failed: dict[Path, str] = field(default_factory=dict)
+    """Why a video could not be read, in one line."""
+
+
+def classify_videos(videos: Sequence[Path], task: ClassificationTask, out: Path) -> ClassReport:
+    """Write ``out/<stem>.json`` for each video: its classes, the likeliest first."""
+    report = ClassReport()
+    features_of = _embedder(task)
+    out.mkdir(parents=True, exist_ok=True)
+    named = [*zip(videos, _stems(videos), strict=True)]
+    for video, stem in track(named, "predict", console=Console(stderr=True)):
+        try:
+            features = features_of(video)
+        except ValueError as error:
+            report.failed[video] = str(error)
+            continue
+        if features.meta["damage"]:
+            report.damaged[video] = features.meta["damage"]
+        found = sorted(
+            zip(task.probabilities(features.features), task.video_class_names, strict=True),
+            reverse=True,
+        )
+        classes = [{"label": name, "score": round(float(p), 6)} for p, name in found]
+        content = {"video": video.name, "classes": classes}
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        (out / f"{stem}.json").write_text(text + "\n", encoding="utf-8")
+        report.likeliest[video] = ", ".join(f"{name} {p:.2f}" for p, name in found[:3])
+    return report
+
+
+def _embedder(task: SegmentationTask | ClassificationTask) -> Callable[[Path], StoredFeatures]:
     backbone = backbone_of(task)
     fps = task.feature_key["fps"]
     return lambda video: embed_video(video, backbone, fps=fps)

@@ -1,0 +1,1 @@
+"""The sub-commands of `vidmamba`: plain functions, whose signatures are their options."""

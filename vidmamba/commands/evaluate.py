@@ -1,0 +1,71 @@
+"""`vidmamba evaluate`: scores on videos that a model was not trained on."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from vidmamba.commands.parsing import task_of, values_of
+from vidmamba.commands.train import TRAIN
+from vidmamba.config import from_plain
+from vidmamba.data import DataConfig, load_data
+from vidmamba.evaluation import (
+    ClassEvaluation,
+    Convention,
+    Evaluation,
+    Part,
+    evaluate_classes,
+    evaluate_set,
+    score_table,
+)
+from vidmamba.metrics.videos import CompatName
+from vidmamba.tasks.checkpoints import load_checkpoint
+from vidmamba.tasks.classification import ClassificationTask
+from vidmamba.tasks.segmentation import SegmentationTask
+
+
+def evaluate(
+    *,
+    checkpoint: Path,
+    config: Path | None = None,
+    part: Part = "test",
+    convention: Convention = "per_video",
+    compat: CompatName | None = None,
+    out: Path | None = None,
+) -> int:
+    """Score a checkpoint on videos it was not trained on.
+
+    Args:
+        checkpoint: What `train` wrote.
+        config: A training config whose `data` is scored; by default the checkpoint's own.
+        part: Which videos are scored; test ones were never chosen by.
+        convention: per_video averages each video's score (Lea et al. 2017); pooled counts the
+            segments of all videos together (MS-TCN).
+        compat: A published evaluator to score exactly as, by name; it settles the convention too.
+        out: File for the scores, as JSON.
+    """
+    task = load_checkpoint(checkpoint)
+    if not isinstance(task, SegmentationTask | ClassificationTask):
+        raise ValueError(f"{checkpoint}: no evaluation for a model of {task.hparams['kind']}")
+    source = _data_of(config) if config else from_plain(DataConfig, task.data)
+    data = load_data(source)
+    evaluation: Evaluation | ClassEvaluation
+    if isinstance(task, SegmentationTask):
+        evaluation = evaluate_set(task, data, part=part, convention=convention, compat=compat)
+        title = f"{part}, {compat or convention}"
+    else:
+        evaluation, title = evaluate_classes(task, data, part=part), part
+    Console().print(score_table({title: evaluation.scores}))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(evaluation.as_dict(), indent=1) + "\n")
+    return 0
+
+
+def _data_of(config: Path) -> DataConfig:
+    """Read the `data` part of a training config."""
+    arguments = [f"--config={config}"]
+    values = values_of(TRAIN[task_of(arguments, TRAIN)], arguments)
+    data = values["data"]
+    assert isinstance(data, DataConfig)
+    return data

@@ -1,0 +1,35 @@
+"""`vidmamba predict`: what a checkpoint says of raw videos."""
+
+from pathlib import Path
+
+from vidmamba.commands.troubles import report_troubles
+from vidmamba.features.videos import expand_videos
+from vidmamba.inference import classify_videos, predict_videos
+from vidmamba.tasks.checkpoints import load_checkpoint
+from vidmamba.tasks.classification import ClassificationTask
+from vidmamba.tasks.segmentation import SegmentationTask
+
+
+def predict(videos: list[str], *, checkpoint: Path, out: Path) -> int:
+    """Name the actions in raw videos: JSON, CSV, WebVTT and an HTML page for each.
+
+    A model that classifies whole videos writes a JSON file for each, and a line to stdout.
+
+    Args:
+        videos: Video files, folders of them, or glob patterns.
+        checkpoint: What `train` or `demo` wrote.
+        out: Folder for the results.
+    """
+    files = expand_videos(videos)
+    task = load_checkpoint(checkpoint)
+    if isinstance(task, SegmentationTask):
+        report = predict_videos(files, task, out)
+        for page in report.pages.values():
+            print(page)
+        return report_troubles(report.damaged, report.failed)
+    if isinstance(task, ClassificationTask):
+        classes = classify_videos(files, task, out)
+        for path, likeliest in classes.likeliest.items():
+            print(f"{path}\t{likeliest}")
+        return report_troubles(classes.damaged, classes.failed)
+    raise ValueError(f"{checkpoint}: no prediction for a model of {task.hparams['kind']}")

@@ -1,0 +1,105 @@
+"""`vidmamba train`: one function a task."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from vidmamba.config import to_plain
+from vidmamba.data import DataConfig, load_data
+from vidmamba.evaluation import evaluate_classes, evaluate_set, score_table
+from vidmamba.models.classifier import ClassifierConfig
+from vidmamba.models.segmenter import SegmenterConfig
+from vidmamba.tasks.checkpoints import load_checkpoint, load_task
+from vidmamba.tasks.classification import ClassificationTask, make_classification_task
+from vidmamba.tasks.optim import OptimConfig
+from vidmamba.tasks.segmentation import LossConfig, make_task
+from vidmamba.training import TrainedRun, TrainerConfig, fit, seed_everything
+
+
+def train_segmentation(
+    *,
+    data: DataConfig,
+    output: Path,
+    task: Literal["segmentation"] = "segmentation",
+    model: SegmenterConfig = SegmenterConfig(),
+    optim: OptimConfig = OptimConfig(),
+    loss: LossConfig = LossConfig(),
+    trainer: TrainerConfig = TrainerConfig(),
+    seed: int = 0,
+) -> int:
+    """Train an action-segmentation model; one YAML in configs/ is one complete run.
+
+    Args:
+        data: What to train on.
+        output: Folder for checkpoints and logs.
+        task: What is trained: segmentation (actions in time) or classification (whole videos);
+            each has options of its own, `vidmamba train --task NAME --help` lists them.
+        model: The network.
+        optim: Optimiser and schedule.
+        loss: What is minimised.
+        trainer: Length, device and logs.
+        seed: Seeds the weights and the order of the videos.
+    """
+    seed_everything(seed)
+    labelled = load_data(data)
+    module = make_task(labelled, model=model, optim=optim, loss=loss, data_config=to_plain(data))
+    run = fit(module, labelled, trainer, seed=seed, output=output)
+    if labelled.validation:
+        best = evaluate_set(load_task(run.best), labelled, part="validation")
+        Console().print(score_table({"validation": best.scores}))
+    return _report(run)
+
+
+def train_classification(
+    *,
+    data: DataConfig,
+    output: Path,
+    task: Literal["classification"] = "classification",
+    model: ClassifierConfig = ClassifierConfig(),
+    optim: OptimConfig = OptimConfig(),
+    label_smoothing: float = 0.0,
+    trainer: TrainerConfig = TrainerConfig(),
+    seed: int = 0,
+) -> int:
+    """Train a model that names whole videos; one YAML in configs/ is one complete run.
+
+    Args:
+        data: What to train on; its videos must have classes of their own.
+        output: Folder for checkpoints and logs.
+        task: What is trained; segmentation and others have options of their own.
+        model: The network.
+        optim: Optimiser and schedule.
+        label_smoothing: Share of each target that is spread over all classes (one class a video).
+        trainer: Length, device and logs.
+        seed: Seeds the weights and the order of the videos.
+    """
+    seed_everything(seed)
+    labelled = load_data(data)
+    module = make_classification_task(
+        labelled,
+        model=model,
+        optim=optim,
+        label_smoothing=label_smoothing,
+        data_config=to_plain(data),
+    )
+    run = fit(module, labelled, trainer, seed=seed, output=output)
+    if labelled.validation:
+        best = load_checkpoint(run.best)
+        assert isinstance(best, ClassificationTask)
+        scores = evaluate_classes(best, labelled, part="validation").scores
+        Console().print(score_table({"validation": scores}))
+    return _report(run)
+
+
+TRAIN: dict[str, Callable[..., int]] = {
+    "segmentation": train_segmentation,
+    "classification": train_classification,
+}
+"""What `vidmamba train --task NAME` calls."""
+
+
+def _report(run: TrainedRun) -> int:
+    print(f"checkpoint {run.best}\nlogs       {run.logs}")
+    return 0
