@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from vidmamba.models.encoder import Standardize
-from vidmamba.models.segmenter import Segmenter, SegmenterConfig
+from vidmamba.models.segmenter import FrameScores, Segmenter, SegmenterConfig
+from vidmamba.nn.attention import AttentionConfig
 from vidmamba.nn.stack import StackConfig
 
 
@@ -22,13 +23,62 @@ def pad(videos: list[torch.Tensor], frames: int) -> tuple[torch.Tensor, torch.Te
     return features, mask
 
 
-def test_a_video_gets_the_same_logits_alone_and_in_any_batch() -> None:
-    net = small_segmenter()
+ATTENTION = AttentionConfig(window=3, heads=2, growth=2)
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "coarse": {"stack": StackConfig(width=16, depth=3, strides=(1, 2, 5))},
+    "hybrid": {"stack": StackConfig(width=16, depth=3, pattern="MAF", attention=ATTENTION)},
+    "refined": {"refinements": 2, "refinement": StackConfig(width=8, depth=2, pattern="CL")},
+    "boundaries": {"boundaries": True},
+    "causal": {
+        "stack": StackConfig(width=16, depth=2, direction="causal"),
+        "lookahead": 2,
+        "refinements": 1,
+        "refinement": StackConfig(width=8, depth=1, pattern="C", direction="causal"),
+    },
+}
+every_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+
+
+@every_variant
+def test_a_video_gets_the_same_scores_alone_and_in_any_batch(options: dict[str, Any]) -> None:
+    net = small_segmenter(**options)
     videos = [torch.randn(frames, 6) for frames in (11, 1, 7)]
-    batched = net(*pad(videos, frames=13)).logits
+    batched = net(*pad(videos, frames=13))
+    backwards = net(*pad(videos[::-1], frames=11))
     for row, video in enumerate(videos):
-        alone = net(*pad([video], frames=len(video))).logits[0]
-        torch.testing.assert_close(batched[row, : len(video)], alone, rtol=1e-5, atol=1e-5)
+        alone = _scores(net(*pad([video], frames=len(video))), 0, len(video))
+        for batch, place in ((batched, row), (backwards, -1 - row)):
+            beside = _scores(batch, place, len(video))
+            torch.testing.assert_close(beside, alone, rtol=1e-5, atol=1e-5)
+
+
+@every_variant
+def test_gradients_of_a_batch_are_the_sum_of_those_of_its_videos(options: dict[str, Any]) -> None:
+    net = small_segmenter(**options)
+    videos = [torch.randn(frames, 6) for frames in (9, 4)]
+    weights = torch.randn(9, 3)
+
+    def gradients(*batch: torch.Tensor) -> list[torch.Tensor]:
+        features, mask = pad([*batch], frames=max(len(video) for video in batch))
+        scores = net(features, mask)
+        found = [*scores.stages, scores.logits]
+        total = torch.stack([(x.square() * weights[: x.shape[1]]).sum() for x in found]).sum()
+        if scores.boundaries is not None:
+            total = total + scores.boundaries.square().sum()
+        return [*torch.autograd.grad(total, [*net.parameters()])]
+
+    apart = [one + other for one, other in zip(*(gradients(v) for v in videos), strict=True)]
+    torch.testing.assert_close(gradients(*videos), apart, rtol=1e-4, atol=1e-5)
+    assert all(gradient.abs().sum() > 0 for gradient in apart)
+
+
+def _scores(scores: FrameScores, row: int, frames: int) -> torch.Tensor:
+    """All that is said of one video's frames, side by side."""
+    rows = [*scores.stages, scores.logits]
+    if scores.boundaries is not None:
+        rows.append(scores.boundaries.unsqueeze(-1))
+    return torch.cat([x[row, :frames] for x in rows], dim=-1)
 
 
 def test_padding_gets_zero_logits_and_no_gradient() -> None:
@@ -76,10 +126,17 @@ def test_each_refinement_reads_the_probabilities_of_the_stage_before() -> None:
     assert torch.autograd.grad(scores.logits.sum(), net.head.classify.weight)[0].abs().sum() > 0
 
 
+@pytest.mark.parametrize("refinements", [0, 2])
 @pytest.mark.parametrize("lookahead", [0, 1, 3])
-def test_a_frame_is_named_by_as_many_frames_to_come_as_the_lookahead(lookahead: int) -> None:
-    stack = StackConfig(width=16, depth=2, direction="causal")
-    net = small_segmenter(stack=stack, lookahead=lookahead)
+def test_a_frame_is_named_by_as_many_frames_to_come_as_the_lookahead(
+    lookahead: int, refinements: int
+) -> None:
+    net = small_segmenter(
+        stack=StackConfig(width=16, depth=2, direction="causal"),
+        lookahead=lookahead,
+        refinements=refinements,
+        refinement=StackConfig(width=8, depth=1, direction="causal"),
+    )
     features, mask = pad([torch.randn(12, 6), torch.randn(5, 6)], frames=12)
     before = net(features, mask).logits
     features[0, 8:] += 2
@@ -88,8 +145,22 @@ def test_a_frame_is_named_by_as_many_frames_to_come_as_the_lookahead(lookahead: 
     assert not changed[1].any()
 
 
-def test_a_lookahead_is_refused_where_the_whole_video_is_seen() -> None:
+def test_what_would_let_a_causal_model_see_the_whole_video_is_refused() -> None:
+    causal = StackConfig(direction="causal")
     with pytest.raises(ValueError, match="lookahead of 2"):
         SegmenterConfig(lookahead=2)
+    with pytest.raises(ValueError, match="causal and bidirectional"):
+        SegmenterConfig(stack=causal, refinements=1)
+    SegmenterConfig(stack=causal)  # without a refinement, nothing is said of its direction
     with pytest.raises(ValueError, match="refinements"):
         SegmenterConfig(refinements=-1)
+
+
+def test_a_state_seen_later_names_the_frame_and_the_last_one_names_the_rest() -> None:
+    """The states that wait are those of the same model without waiting, two frames on."""
+    stack = StackConfig(width=16, depth=1, direction="causal")
+    waits, now = small_segmenter(stack=stack, lookahead=2), small_segmenter(stack=stack)
+    now.load_state_dict(waits.state_dict())
+    features, mask = pad([torch.randn(5, 6)], frames=5)
+    expected = now(features, mask).logits[:, [2, 3, 4, 4, 4]]
+    torch.testing.assert_close(waits(features, mask).logits, expected)

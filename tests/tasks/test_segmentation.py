@@ -1,12 +1,14 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from lightning import Trainer
 
-from vidmamba.datasets.batching import make_loader
+from vidmamba.datasets.batching import Batch, make_loader
 from vidmamba.datasets.records import LabelledSet, VideoItem
+from vidmamba.losses import boundary_loss, segmentation_loss
 from vidmamba.models.augment import AugmentConfig
 from vidmamba.models.segmenter import SegmenterConfig
 from vidmamba.nn.stack import StackConfig
@@ -77,6 +79,64 @@ def test_training_teaches_it_to_remember_the_first_frame(tmp_path: Path) -> None
     for item in data.test:
         probabilities = task.probabilities(item.read_features())
         np.testing.assert_array_equal(again.probabilities(item.read_features()), probabilities)
+
+
+def _losses(labels: list[list[int]], **loss: Any) -> tuple[SegmentationTask, Batch, torch.Tensor]:
+    """A task with every head, a batch, and the loss of a training step on it."""
+    torch.manual_seed(0)
+    small = StackConfig(width=8, depth=1)
+    data = labelled_set()
+    model = SegmenterConfig(
+        stack=small, refinements=2, refinement=small, boundaries=True, augment=MODEL.augment
+    )
+    task = make_task(
+        data, model=model, optim=OptimConfig(), loss=LossConfig(**loss), data_config={}
+    )
+    mask = torch.ones(len(labels), len(labels[0]), dtype=torch.bool)
+    features = torch.randn(*mask.shape, 4)
+    batch = Batch(features, torch.tensor(labels), mask, ("a", "b"), torch.zeros(len(labels), 0))
+    return task, batch, task.eval().training_step(batch, 0)
+
+
+@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
+def test_the_loss_sums_every_stage_and_the_boundary_head() -> None:
+    task, batch, loss = _losses([[0, 0, 1, 1], [1, 0, 0, 0]], boundary=0.7, smoothing=0.2)
+    scores = task.net(batch.features, batch.mask)
+    assert scores.boundaries is not None
+    assert len(scores.stages) == 2
+    terms = [
+        segmentation_loss(stage, batch.labels, batch.mask, smoothing=0.2)
+        for stage in (scores.logits, *scores.stages)
+    ]
+    terms.append(0.7 * boundary_loss(scores.boundaries, batch.labels, batch.mask))
+    torch.testing.assert_close(loss, torch.stack(terms).sum())
+    loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in task.net.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
+def test_weak_supervision_knows_the_order_of_actions_and_not_their_times() -> None:
+    early, late, other = (
+        _losses(labels, supervision="transcripts")[2]
+        for labels in (
+            [[0, 1, 1, 1], [1, 1, 1, 0]],
+            [[0, 0, 0, 1], [1, 0, 0, 0]],
+            [[1, 0, 0, 0], [1, 1, 1, 0]],
+        )
+    )
+    assert torch.equal(early, late)
+    assert not torch.equal(early, other)
+
+
+@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
+def test_a_boundary_head_gives_one_probability_a_frame() -> None:
+    task, batch, _ = _losses([[0, 0, 1, 1], [1, 0, 0, 0]])
+    frames = task.predict_frames(batch.features[0].numpy())
+    raw = task.net(batch.features, batch.mask).boundaries
+    assert frames.boundaries is not None
+    assert raw is not None
+    np.testing.assert_allclose(frames.boundaries, raw[0].sigmoid().detach().numpy(), rtol=1e-5)
+    assert new_task(labelled_set()).predict_frames(np.zeros((5, 4), np.float32)).boundaries is None
 
 
 def test_probabilities_of_each_frame_sum_to_one() -> None:

@@ -38,11 +38,15 @@ class SegmenterConfig:
     def __post_init__(self) -> None:
         if min(self.lookahead, self.refinements) < 0:
             raise ValueError(f"lookahead and refinements must not be negative, got {self}")
-        stacks = (self.stack, *(self.refinement for _ in range(min(self.refinements, 1))))
-        if self.lookahead and any(stack.direction != "causal" for stack in stacks):
+        if self.lookahead and self.stack.direction != "causal":
             raise ValueError(
                 f"a lookahead of {self.lookahead} frames is for causal stacks: a bidirectional one "
                 "sees the whole video"
+            )
+        if self.refinements and self.refinement.direction != self.stack.direction:
+            raise ValueError(
+                "a causal model has causal stages alone: stack and refinement must have one "
+                f"direction, got {self.stack.direction} and {self.refinement.direction}"
             )
 
 
