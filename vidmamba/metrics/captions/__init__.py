@@ -1,0 +1,23 @@
+"""How well captions say what people said, without Java: clips, dense captions, and the tokenizer.
+
+The scale is that of the field's code: BLEU, METEOR, ROUGE-L, SODA_c, precision and recall from 0 to
+1, CIDEr from 0 to 10; papers print them times 100. KNOWN_DIFFERENCES belongs beside every table.
+"""
+
+from vidmamba.metrics.captions.clips import (
+    FIELD_METRICS,
+    KNOWN_DIFFERENCES,
+    CaptionMetric,
+    score_captions,
+)
+from vidmamba.metrics.captions.dense import score_dense_captions
+from vidmamba.metrics.captions.tokens import tokenize
+
+__all__ = [
+    "FIELD_METRICS",
+    "KNOWN_DIFFERENCES",
+    "CaptionMetric",
+    "score_captions",
+    "score_dense_captions",
+    "tokenize",
+]
