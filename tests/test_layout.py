@@ -12,6 +12,7 @@ ALLOWED: dict[str, set[str]] = {
     "kernels": set(),
     "timeline": set(),
     "config": set(),
+    "decoding": set(),
     "losses": set(),
     "submission": {"timeline"},
     "video": set(),
