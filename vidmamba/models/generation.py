@@ -1,0 +1,44 @@
+"""Write captions with a token decoder: greedily, by beam search, or by sampling."""
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from vidmamba.models.beam_search import search
+from vidmamba.models.decoder import DecoderState, TokenDecoder
+from vidmamba.models.generation_rules import Allowed, Generated, GenerationConfig, Rules
+from vidmamba.models.sampling import sample
+
+__all__ = ["Generated", "GenerationConfig", "generate"]
+
+
+@torch.no_grad()
+def generate(
+    decoder: TokenDecoder,
+    state: DecoderState,
+    *,
+    start: int | Int[Tensor, "B S"],
+    end: int,
+    config: GenerationConfig,
+    allowed: Allowed | None = None,
+) -> Generated:
+    """Write one caption for each row of a state that `TokenDecoder.begin` returned.
+
+    What rules leave no token to write ends, whatever min_tokens and ``allowed`` say. ``allowed`` is
+    asked before each token; in a beam search B counts its captions, those of one video together.
+
+    Raises:
+        ValueError: a token that the decoder lacks, or a start or mask of another shape.
+    """
+    videos, vocabulary = state.rows, decoder.config.vocabulary
+    device = decoder.embed.weight.device
+    prompt = start if isinstance(start, Tensor) else torch.full((videos, 1), start, device=device)
+    if prompt.shape[0] != videos or prompt.shape[1] < 1:
+        raise ValueError(
+            f"start must be one token or ({videos}, at least 1) of them, got {[*prompt.shape]}"
+        )
+    used = torch.tensor([end, int(prompt.min()), int(prompt.max())])
+    if used.min() < 0 or used.max() >= vocabulary:
+        raise ValueError(f"start and end must lie in 0..{vocabulary - 1}, got {start}, {end}")
+    rules = Rules(config, end, allowed, prompt.shape[1])
+    return (sample if config.kind == "sample" else search)(decoder, state, prompt, rules)

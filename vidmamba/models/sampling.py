@@ -1,0 +1,54 @@
+"""Write captions by chance."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vidmamba.models.decoder import DecoderState, TokenDecoder
+from vidmamba.models.generation_rules import Generated, Rules
+
+
+def sample(decoder: TokenDecoder, state: DecoderState, tokens: Tensor, rules: Rules) -> Generated:
+    """Draw each token from what the rules leave, at the config's temperature and ``top_p``.
+
+    The score is of the decoder's own probabilities, before temperature and ``top_p``.
+    """
+    config = rules.config
+    # on the CPU: one seed draws the same everywhere
+    generator = torch.Generator().manual_seed(config.seed)
+    logits, state = decoder.step(tokens, state)
+    total = logits.new_zeros(state.rows, dtype=torch.float32)
+    length = torch.zeros_like(total)
+    writing = torch.ones_like(total, dtype=torch.bool)
+    for _ in range(config.max_tokens):
+        found = rules.log_probabilities(logits[:, -1], tokens)
+        chance = torch.rand(state.rows, generator=generator, dtype=torch.float64)
+        token = choose(found / config.temperature, chance.to(found.device), config.top_p)
+        token = token.masked_fill(~writing, rules.end)
+        total += found.gather(1, token[:, None])[:, 0].masked_fill(~writing, 0)
+        length += writing
+        tokens = torch.cat([tokens, token[:, None]], dim=1)
+        writing &= token != rules.end
+        if not writing.any():
+            break
+        logits, state = decoder.step(token[:, None], state)
+    captions = [rules.caption(row) for row in tokens.tolist()]
+    return Generated(captions, rules.score(total, length).tolist())
+
+
+def choose(
+    logits: Float[Tensor, "B V"], chance: Float[Tensor, " B"], top_p: float | int
+) -> Int[Tensor, " B"]:
+    """Return the token at each ``chance`` in [0, 1) of the fewest that hold ``top_p`` together.
+
+    Holtzman et al., "The Curious Case of Neural Text Degeneration" (2020), section 3.1.
+    """
+    share, order = logits.double().softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
+    before = share.cumsum(dim=-1) - share
+    share = share.masked_fill(before >= top_p, 0)
+    reached = share.cumsum(dim=-1)
+    goal = chance[:, None] * reached[:, -1:]
+    # the first token beyond the goal; rounding must not lead past the last that has a share
+    place = torch.searchsorted(reached, goal, right=True)
+    place = place.minimum((share > 0).sum(dim=-1, keepdim=True) - 1)
+    return order.gather(1, place)[:, 0]
