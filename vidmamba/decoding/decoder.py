@@ -11,10 +11,11 @@ from vidmamba.decoding.align import settle
 from vidmamba.decoding.boundaries import decode_boundaries
 from vidmamba.decoding.checks import boundary_costs, checked_boundaries, checked_log_probabilities
 from vidmamba.decoding.config import DecodingConfig
-from vidmamba.decoding.durations import Durations, learn_durations, stretches
+from vidmamba.decoding.durations import Durations, learn_durations
 from vidmamba.decoding.grammar import learn_grammar
 from vidmamba.decoding.search import search
 from vidmamba.decoding.switch import decode_switch
+from vidmamba.timeline import runs
 
 PLACES = 1000
 """Where a segment of a video may start at most, before starts are moved to the best frames."""
@@ -176,6 +177,6 @@ def learn_decoder(
     return Decoder(
         config,
         num_classes=num_classes,
-        transcripts=[[label for _, _, label in stretches(video)] for video in labels if video.size],
+        transcripts=[[label for _, _, label in runs(video)] for video in labels if video.size],
         durations=learn_durations(labels, num_classes, weight=config.duration_weight),
     )

@@ -1,11 +1,12 @@
 """How long actions last."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float64, Int
+
+from vidmamba.timeline import runs
 
 PSEUDO_SEGMENTS = 5
 """Segments of all classes' lengths that each class has seen beside its own."""
@@ -66,7 +67,7 @@ def learn_durations(
                 f"labels must be classes from 0 to {num_classes - 1}, got {wrong[0]} in video "
                 f"{number}: leave out frames without a label"
             )
-    segments = [(label, end - start) for video in labels for start, end, label in stretches(video)]
+    segments = [(label, end - start) for video in labels for start, end, label in runs(video)]
     if not segments:
         raise ValueError("durations are learned from labels of one frame or more, got none")
     classes = np.array([label for label, _ in segments])
@@ -81,11 +82,3 @@ def learn_durations(
         log_deviations=np.maximum(deviations, LEAST_DEVIATION),
         weight=weight,
     )
-
-
-def stretches(labels: Int[np.ndarray, " _"]) -> Iterator[tuple[int, int, int]]:
-    """Yield (start, end, label) of each stretch of equal labels; frames are half-open."""
-    if labels.size:
-        changes = (np.flatnonzero(np.diff(labels)) + 1).tolist()
-        for start, end in pairwise([0, *changes, labels.size]):
-            yield start, end, int(labels[start])
