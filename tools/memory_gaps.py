@@ -94,7 +94,10 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             label=name,
         )
     axes.axhline(50, color="grey", linewidth=1, linestyle=":")
-    axes.set(xscale="log", ylim=(30, 103), xlabel="gap, frames")
+    axes.set(xscale="log", ylim=(0, 103), xlabel="gap, frames")
+    gaps = sorted({row["gap"] for row in rows})
+    axes.set_xticks(gaps, [f"{gap:,}" for gap in gaps], minor=False)
+    axes.set_xticks([], minor=True)
     axes.set_ylabel("right frames of the memory classes, %")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower left")
