@@ -1,0 +1,205 @@
+"""The command from end to end: what it writes, and what a second call does."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vidmamba.benchmark.command as command
+from vidmamba.benchmark import Protocol, Recipe
+from vidmamba.benchmark.runs import Run, train_run
+from vidmamba.metrics import score_videos
+
+from .conftest import DECODINGS, SPLITS, Folder
+
+Bench = Callable[..., Path]
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the runs that were trained, as they are."""
+    names: list[str] = []
+
+    def train(run: Run, folder: Path, **options: Any) -> None:
+        names.append(run.name)
+        train_run(run, folder, **options)
+
+    monkeypatch.setattr(command, "train_run", train)
+    return names
+
+
+def arrays_in(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as stored:
+        return dict(stored)
+
+
+def test_one_table_as_text_json_pictures_and_predictions(
+    run_benchmark: Bench, folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = run_benchmark(
+        protocol=Protocol(
+            splits=(1, 2, 3), seeds=(0, 1), choose_by="other_splits", published="gtea"
+        ),
+        recipes={"mine": Recipe(variants={"a": {}, "b": {"trainer": {"epochs": 3}}})},
+        decodings=DECODINGS,
+        ribbons=2,
+    )
+    printed = capsys.readouterr().out
+    markdown = (out / "benchmark.md").read_text()
+    for text in (printed, markdown):
+        assert "TDRN: from memory" in text
+        assert "other_splits: the test videos of the other splits" in text
+        assert "split 2: mine-" in text
+    assert max(len(line) for line in printed.split("Choices")[0].splitlines()) <= 80
+    content = json.loads((out / "benchmark.json").read_text())
+    found = content["recipes"]["mine"]
+    assert len(content["runs"]) == 6
+    assert all(run["train_seconds"] > 0 and run["parameters"] == 75 for run in content["runs"])
+    # the scores, counted again from the predictions by other means
+    stored = arrays_in(out / "predictions.npz")
+    accuracy = {}
+    for seed in (0, 1):
+        of_splits = []
+        for split, videos in SPLITS.items():
+            names = [f"split{split}/{video}" for video in videos]
+            for name, video in zip(names, videos, strict=True):
+                np.testing.assert_array_equal(stored[f"{name}/true"], folder.labels[video])
+            pairs = [
+                (stored[f"{name}/mine/seed{seed}"][::2], stored[f"{name}/true"][::2])
+                for name in names
+            ]
+            scores = score_videos(pairs, background=(0,))
+            assert found["scores"][str(split)][str(seed)] == pytest.approx(scores)
+            of_splits.append(scores["accuracy"])
+        accuracy[seed] = np.mean(of_splits)
+    assert found["mean"]["accuracy"] == pytest.approx((accuracy[0] + accuracy[1]) / 2)
+    spread = abs(accuracy[0] - accuracy[1]) / np.sqrt(2)
+    assert found["spread_over_seeds"]["accuracy"] == pytest.approx(spread)
+    assert f"{found['mean']['edit']:.1f}" in markdown
+    pictures = sorted((out / "ribbons").iterdir())
+    assert [path.name for path in pictures] == ["split1_v0.png", "split2_v3.png"]
+    with Image.open(pictures[0]) as picture:
+        assert picture.width == 1200
+
+
+def test_a_second_call_trains_nothing_and_a_stopped_one_goes_on(
+    run_benchmark: Bench, trained: list[str]
+) -> None:
+    out = run_benchmark()
+    assert len(trained) == 3
+    first = (out / "benchmark.json").read_text()
+    trained.clear()
+    run_benchmark()
+    assert trained == []
+    assert (out / "benchmark.json").read_text() == first
+    [stopped] = (out / "runs").glob("probe/split2-*/run.json")
+    stopped.unlink()  # as if killed before the end
+    run_benchmark()
+    assert trained == ["probe, split 2, seed 0"]
+
+
+def test_what_changes_a_run_makes_a_new_one_and_what_does_not_finds_the_old(
+    run_benchmark: Bench, folder: Folder, trained: list[str]
+) -> None:
+    run_benchmark()
+    trained.clear()
+    run_benchmark(decodings=DECODINGS, recipes={"probe": Recipe(trainer={"ribbons": 1})})
+    assert trained == []
+    run_benchmark(recipes={"probe": Recipe(optim={"lr": 0.02})})
+    assert len(trained) == 3
+    trained.clear()
+    folder.change_labels_of_test(1)  # which splits 2 and 3 train on
+    run_benchmark()
+    assert trained == ["probe, split 2, seed 0", "probe, split 3, seed 0"]
+
+
+def test_nested_choices_train_without_the_split_and_only_what_is_chosen_is_tested(
+    run_benchmark: Bench, trained: list[str]
+) -> None:
+    run_benchmark(
+        protocol=Protocol(splits=(1, 2), seeds=(0, 1), choose_by="nested", choose_seeds=1),
+        recipes={"mine": Recipe(variants={"a": {}, "b": {"trainer": {"epochs": 3}}})},
+    )
+    choosing = [name for name in trained if "without" in name]
+    assert choosing == [
+        "mine-a, split 2 without test 1, seed 0",
+        "mine-a, split 1 without test 2, seed 0",
+        "mine-b, split 2 without test 1, seed 0",
+        "mine-b, split 1 without test 2, seed 0",
+    ]
+    tested = [name for name in trained if "without" not in name]
+    assert len(tested) == 4
+    assert {name.split(", ", 1)[1] for name in tested} == {
+        f"split {split}, seed {seed}" for split in (1, 2) for seed in (0, 1)
+    }
+
+
+def test_checkpoints_are_kept_on_request(run_benchmark: Bench) -> None:
+    out = run_benchmark()
+    assert not [*out.rglob("*.ckpt")]
+    out = run_benchmark(output=out / "kept", keep_checkpoints=True)
+    assert len([*out.rglob("best.ckpt")]) == 3
+
+
+@pytest.mark.slow
+def test_side_by_side_finds_what_one_by_one_does(run_benchmark: Bench, tmp_path: Path) -> None:
+    outputs = [run_benchmark(output=tmp_path / str(jobs), jobs=jobs) for jobs in (1, 2)]
+    one, two = (arrays_in(output / "predictions.npz") for output in outputs)
+    assert [*one] == [*two]
+    for name in one:
+        np.testing.assert_array_equal(one[name], two[name])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recipes": {}}, "name at least one"),
+        ({"recipes": {"a b": Recipe()}}, "got 'a b'"),
+        ({"recipes": {"a": Recipe(model={"stak": {}})}}, r"recipes\.a\.model\.stak: .* stack"),
+        (
+            {"recipes": {"a": Recipe(optim={"lr": "fast"})}},
+            r"recipes\.a\.optim\.lr: expected something like 0\.03, got 'fast'",
+        ),
+        (
+            {"recipes": {"a": Recipe(variants={"b": {"trainer": {"epochs": 0}}})}},
+            r"recipes\.a\.variants\.b: .*epochs",
+        ),
+        ({"recipes": {"a": Recipe(decodings=("best",))}}, r"\['best'\]: there are only likeliest"),
+        ({"jobs": 0}, "jobs must be 1 or more, got 0"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_trained(
+    changes: dict[str, Any], message: str, run_benchmark: Bench, trained: list[str]
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        run_benchmark(**changes)
+    assert trained == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"choose_by": "nested"}, "needs two splits or more"),
+        ({"seeds": (1, 1)}, r"seeds must be different numbers, got \[1, 1\]"),
+        ({"splits": ()}, r"splits must be different numbers, got \[\]"),
+        ({"choose_seeds": 6}, "got 6 of 5"),
+        ({"published": "breakfast"}, "one of 50salads_mid, gtea, got 'breakfast'"),
+    ],
+)
+def test_a_protocol_that_cannot_be_is_refused(
+    options: dict[str, Any], message: str, run_benchmark: Bench
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        run_benchmark(protocol=Protocol(**options))
+
+
+def test_choosing_by_a_validation_part_needs_one(
+    run_benchmark: Bench, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Folder, "validation", 0.0)
+    with pytest.raises(ValueError, match=r"no videos to choose by .*data\.validation above 0"):
+        run_benchmark(protocol=Protocol(splits=(1, 2)))

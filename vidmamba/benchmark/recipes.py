@@ -1,0 +1,141 @@
+"""What a benchmark compares: named recipes, each the common settings with a few things changed."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vidmamba.config import from_plain, to_plain
+from vidmamba.models.segmenter import SegmenterConfig
+from vidmamba.tasks.optim import OptimConfig
+from vidmamba.tasks.segmentation import LossConfig
+from vidmamba.training import TrainerConfig
+
+ONLY_VARIANT = "only"
+"""The name of a recipe's one candidate where it lists no variants."""
+
+Overrides = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a recipe changes of the benchmark's common settings."""
+
+    model: Overrides = field(default_factory=dict)
+    """Fields of the model's config that this recipe sets, nested as there."""
+
+    optim: Overrides = field(default_factory=dict)
+    """Fields of the optimiser's config that this recipe sets."""
+
+    loss: Overrides = field(default_factory=dict)
+    """Fields of the loss's config that this recipe sets."""
+
+    trainer: Overrides = field(default_factory=dict)
+    """Fields of the trainer's config that this recipe sets, as its epochs."""
+
+    variants: dict[str, dict[str, Overrides]] = field(default_factory=dict)
+    """Candidates to choose among, by name: each changes more fields of model, optim, loss or
+    trainer; all of them are trained, one is chosen for each split, the first where they tie."""
+
+    decodings: tuple[str, ...] | None = None
+    """Names of the decodings to choose among; null for all that the benchmark lists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All that one training run is made of, but its data and seed."""
+
+    model: SegmenterConfig = SegmenterConfig()
+    """The network."""
+
+    optim: OptimConfig = OptimConfig()
+    """Optimiser and schedule."""
+
+    loss: LossConfig = LossConfig()
+    """What is minimised."""
+
+    trainer: TrainerConfig = TrainerConfig()
+    """Length, device and logs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One variant of a recipe, ready to train."""
+
+    recipe: str
+    """The recipe's name, a row of the table."""
+
+    variant: str
+    """The variant's name."""
+
+    settings: Settings
+    """What it trains with."""
+
+    @property
+    def name(self) -> str:
+        """Recipe and variant, as folders and choices call it."""
+        return self.recipe if self.variant == ONLY_VARIANT else f"{self.recipe}-{self.variant}"
+
+
+def candidates_of(recipes: Mapping[str, Recipe], base: Settings) -> dict[str, list[Candidate]]:
+    """Return every recipe's candidates.
+
+    Raises:
+        ValueError: there is no recipe, or a name that no folder should have, or a recipe sets what
+            no config has (the message names it).
+    """
+    if not recipes:
+        raise ValueError("recipes: name at least one, as `recipes: {mine: {}}`")
+    for name in (*recipes, *(name for recipe in recipes.values() for name in recipe.variants)):
+        if not re.fullmatch(r"\w[\w.]*", name):  # they name folders, joined by hyphens
+            raise ValueError(f"recipes: names are letters, digits, _ and ., got {name!r}")
+    return {name: [*_candidates(name, recipe, base)] for name, recipe in recipes.items()}
+
+
+def _candidates(name: str, recipe: Recipe, base: Settings) -> Iterator[Candidate]:
+    own = {part: getattr(recipe, part) for part in ("model", "optim", "loss", "trainer")}
+    settings = override(base, own, at=f"recipes.{name}")
+    for variant, changes in (recipe.variants or {ONLY_VARIANT: {}}).items():
+        at = f"recipes.{name}.variants.{variant}"
+        yield Candidate(recipe=name, variant=variant, settings=override(settings, changes, at=at))
+
+
+def override(settings: Settings, changes: Mapping[str, Any], *, at: str) -> Settings:
+    """Return the settings with some nested fields set.
+
+    Raises:
+        ValueError: a key that no config has, or a value of another kind than the field's.
+    """
+    merged = _merge(to_plain(settings), changes, at)
+    try:
+        return from_plain(Settings, merged)
+    except ValueError as error:
+        raise ValueError(f"{at}: {error}") from error
+
+
+def _merge(base: dict[str, Any], changes: Mapping[str, Any], at: str) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        here = f"{at}.{key}"
+        if key not in base:
+            raise ValueError(f"{here}: there is no such option; there are {', '.join(base)}")
+        merged[key] = (
+            _merge(base[key], value, here)
+            if isinstance(base[key], dict) and isinstance(value, Mapping)
+            else _checked(base[key], value, here)
+        )
+    return merged
+
+
+def _checked(old: Any, new: Any, at: str) -> Any:
+    """Refuse a value of another kind than the one it replaces; null can be any kind."""
+    number = (int, float)
+    alike = (
+        old is None
+        or new is None
+        or (isinstance(new, type(old)) and isinstance(old, bool) == isinstance(new, bool))
+        or (isinstance(old, float) and isinstance(new, number) and not isinstance(new, bool))
+    )
+    if not alike:
+        raise ValueError(f"{at}: expected something like {old!r}, got {new!r}")
+    return new
