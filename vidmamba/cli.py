@@ -7,6 +7,7 @@ from inspect import signature
 from jsonargparse import ArgumentParser
 
 from vidmamba import __version__
+from vidmamba.benchmark import benchmark
 from vidmamba.commands.demo import demo
 from vidmamba.commands.evaluate import evaluate
 from vidmamba.commands.extract import extract
@@ -23,6 +24,7 @@ COMMANDS: dict[str, Function] = {
     "extract": extract,
     "train": TRAIN["segmentation"],
     "evaluate": evaluate,
+    "benchmark": benchmark,
     "predict": predict,
 }
 
