@@ -228,3 +228,35 @@ def test_missing_unknown_and_misshapen_weights_are_refused_by_name(tmp_path: Pat
         save_file(changed, path)
         with pytest.raises(ValueError, match=message):
             load_language_model(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mamba", "mamba2"])
+@torch.no_grad()
+def test_logits_at_the_size_of_the_published_130_million_equal_transformers(
+    name: str, tmp_path: Path
+) -> None:
+    # 0.02, as such models are trained from: at the class's own 0.1 24 blocks amplify rounding so
+    # that either side is 3e-4 off the same sums in float64
+    sizes: dict[str, Any] = {"hidden_size": 768, "num_hidden_layers": 24, "initializer_range": 0.02}
+    theirs: Model
+    if name == "mamba":
+        theirs = MambaForCausalLM(MambaConfig(vocab_size=50280, **sizes)).eval()
+    else:
+        heads: dict[str, Any] = {
+            "num_heads": 24,
+            "head_dim": 64,
+            "n_groups": 1,
+            "tie_word_embeddings": True,
+        }
+        theirs = Mamba2ForCausalLM(Mamba2Config(vocab_size=50288, **sizes, **heads)).eval()
+    theirs.save_pretrained(tmp_path)
+    ours = load_language_model(tmp_path).eval()
+    prompt, after = torch.randint(50000, (1, 24)), torch.randint(50000, (1, 3))
+    told = theirs(prompt, use_cache=True)
+    logits, state = ours.step(prompt, ours.begin(1))
+    close(logits, told.logits)
+    for token in after.split(1, dim=1):
+        told = theirs(token, use_cache=True, cache_params=told.cache_params)
+        logits, state = ours.step(token, state)
+        close(logits, told.logits)

@@ -24,8 +24,9 @@ def generate(
 ) -> Generated:
     """Write one caption for each row of a state that `TokenDecoder.begin` returned.
 
-    What rules leave no token to write ends, whatever min_tokens and ``allowed`` say. ``allowed`` is
-    asked before each token; in a beam search B counts its captions, those of one video together.
+    The decoder is used as it is: in training mode its dropout makes captions vary. Where the rules
+    leave no token, a caption ends, whatever min_tokens and ``allowed`` say. ``allowed`` is asked
+    before each token; in a beam search B counts its captions, those of one video together.
 
     Raises:
         ValueError: a token that the decoder lacks, or a start or mask of another shape.
