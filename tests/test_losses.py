@@ -116,9 +116,9 @@ def test_autocast_and_bfloat16_logits_do_not_lower_the_precision() -> None:
 
 
 def test_the_boundary_loss_weighs_borders_and_the_rest_alike() -> None:
-    logits = torch.tensor([[0.3, 1.5, -0.7, 0.2, -1.0]])
-    labels = torch.tensor([[0, 1, 1, 1, -100]])
-    mask = torch.ones(1, 5, dtype=torch.bool)
+    logits = torch.tensor([[0.3, 1.5, -0.7, 0.2, -1.0, 0.9]])
+    labels = torch.tensor([[0, 1, 1, 1, -100, 2]])  # what begins at the last frame, nobody knows
+    mask = torch.ones(1, 6, dtype=torch.bool)
     border = math.log1p(math.exp(-1.5))
     inner = (math.log1p(math.exp(-0.7)) + math.log1p(math.exp(0.2))) / 2
     expected = (border + inner) / 2

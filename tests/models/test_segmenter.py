@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 import torch
 
+from vidmamba.models.augment import AugmentConfig
 from vidmamba.models.encoder import Standardize
 from vidmamba.models.segmenter import FrameScores, Segmenter, SegmenterConfig
 from vidmamba.nn.attention import AttentionConfig
@@ -90,6 +91,19 @@ def test_padding_gets_zero_logits_and_no_gradient() -> None:
     logits.square().sum().backward()
     assert features.grad is not None
     assert torch.equal(features.grad[0, 4:], torch.zeros(5, 6))
+
+
+def test_padding_of_any_content_changes_no_gradient_in_training() -> None:
+    augment = AugmentConfig(noise=0.5, slow_noise=0.5, offset=0.5, borrow=1.0, swap=0.3)
+    net = small_segmenter(augment=augment).train()
+    features, mask = pad([torch.randn(4, 6), torch.randn(9, 6)], frames=9)
+    made = []
+    for padding in (0.0, float("nan")):
+        torch.manual_seed(5)
+        filled = features.masked_fill(~mask.unsqueeze(-1), padding)
+        loss = net(filled, mask).logits.square().sum()
+        made.append(torch.autograd.grad(loss, [*net.parameters()]))
+    torch.testing.assert_close(*made, rtol=0, atol=0)
 
 
 def test_standardized_training_frames_have_mean_0_and_deviation_1() -> None:

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from vidmamba.models.augment import AugmentConfig
 from vidmamba.models.segmenter import SegmenterConfig
 from vidmamba.nn.stack import StackConfig
 from vidmamba.tasks.checkpoints import load_task
-from vidmamba.tasks.optim import OptimConfig
+from vidmamba.tasks.optim import OptimConfig, configure
 from vidmamba.tasks.segmentation import LossConfig, SegmentationTask, make_task
 
 MODEL = SegmenterConfig(
@@ -184,6 +185,19 @@ def test_a_torch_file_without_our_keys_is_refused_by_name(tmp_path: Path) -> Non
     torch.save({"weights": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match=r"other\.pt: not a vidmamba checkpoint"):
         load_task(path)
+
+
+def test_the_rate_rises_in_a_line_and_falls_as_a_cosine() -> None:
+    layer = torch.nn.Linear(2, 2)
+    settings: Any = configure(layer, OptimConfig(lr=0.8, warmup=0.4), steps=10)
+    optimizer, schedule = settings["optimizer"], settings["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(10):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    falling = [0.4 * (1 + math.cos(math.pi * step / 6)) for step in range(6)]
+    assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, *falling])
 
 
 def test_only_matrices_decay(tmp_path: Path) -> None:
