@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from vidmamba.benchmark.decode import DecodingJob
-from vidmamba.benchmark.harness import Harness, RunJob
+from vidmamba.benchmark.harness import CHOSEN, Harness, RunJob
 from vidmamba.benchmark.outputs import write_arrays
 from vidmamba.benchmark.protocol import EXPLAINED, Protocol
 from vidmamba.benchmark.published import PublishedRow, published_rows
@@ -79,13 +79,13 @@ def benchmark(
         _train(harness.test_runs(choices), workers, keep_checkpoints)
         _decode(harness.test_decodings(choices), workers)
     results = harness.results(choices)
+    _write(output, protocol, published, results)
+    _write_predictions(output, harness, results)
+    _draw(output, harness, results, ribbons)
     console = Console()
     console.print(terminal_table(lines_of(published, results), _title(output, protocol)))
     for line in _remarks(protocol, published, results):
         console.print(line, highlight=False, soft_wrap=True)
-    _write(output, protocol, published, results)
-    _write_predictions(output, harness, results)
-    _draw(output, harness, results, ribbons)
     for name in ("benchmark.md", "benchmark.json", "predictions.npz", "ribbons"):
         console.print(output / name, highlight=False, soft_wrap=True)
     return 0
@@ -193,9 +193,11 @@ def _draw(output: Path, harness: Harness, results: Sequence[RecipeResult], count
         item = harness.splits.data(split).test[0]
         rows = {"truth": item.labels.tolist()}
         for result in results:
-            option, seed = result.choices[split].option, harness.protocol.seeds[0]
-            rows[result.name] = harness.test_labels(option, split, seed)[item.name].tolist()
-        picture = draw_ribbons(rows, harness.class_names)
+            if result.name != CHOSEN:  # it is one of the others
+                option, seed = result.choices[split].option, harness.protocol.seeds[0]
+                rows[result.name] = harness.test_labels(option, split, seed)[item.name].tolist()
+        step = float(np.diff(item.timestamps[:2]).sum())
+        picture = draw_ribbons(rows, harness.class_names, fps=1 / step if step else None)
         path = output / "ribbons" / f"split{split}_{item.name}.png"
         with written_whole(path) as file:
             picture.save(file, format="PNG")
