@@ -23,13 +23,26 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"datasets", "features", "models", "config"},
     "datasets": {"video", "timeline"},
     "report": {"video", "timeline"},
-    "tasks": {"models", "losses", "metrics", "datasets", "config"},
+    "tasks": {"models", "losses", "metrics", "datasets", "config", "timeline"},
     "training": {"tasks", "datasets", "report"},
     "evaluation": {"tasks", "metrics", "datasets"},
-    "inference": {"tasks", "models", "features", "config", "timeline", "report"},
+    "caption_evaluation": {"caption_inference", "evaluation", "tasks", "metrics", "datasets"}
+    | {"timeline"},
+    "inference": {"caption_inference", "tasks", "models", "features", "config", "timeline"}
+    | {"report"},
+    "caption_inference": {"tasks", "datasets", "features", "timeline"},
     "demo": {"training", "evaluation", "inference", "tasks", "models", "nn", "data", "datasets"}
     | {"config"},
-    "commands": {"demo", "training", "evaluation", "inference", "tasks", "models", "features"}
+    "commands": {
+        "demo",
+        "caption_evaluation",
+        "training",
+        "evaluation",
+        "inference",
+        "tasks",
+        "models",
+        "features",
+    }
     | {"data", "config", "metrics"},
     "benchmark": {"training", "evaluation", "decoding", "tasks", "models", "data", "datasets"}
     | {"metrics", "features", "report", "config"},

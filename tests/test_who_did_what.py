@@ -6,10 +6,12 @@ import pytest
 from vidmamba.datasets.errands.appearance import draw_person_at_random
 from vidmamba.datasets.errands.config import ErrandsConfig
 from vidmamba.datasets.errands.grammar import write_script
-from vidmamba.datasets.errands.script import OUTCOMES
+from vidmamba.datasets.errands.script import Outcome
 from vidmamba.datasets.errands.sentences import write_sentences
 from vidmamba.metrics.who_did_what import ERRANDS, Statement, pair_captions, score_who_did_what
 from vidmamba.timeline import Caption
+
+ENDS: tuple[Outcome, ...] = ("pocket", "put_back", "put_on_table")
 
 
 def captions(*texts: str) -> list[Caption]:
@@ -62,7 +64,7 @@ def test_the_grammar_has_a_form_for_all_that_errands_say_and_tells_them_apart() 
         caption.text
         for clip in range(40)
         for caption in write_sentences(
-            write_script(config, clip, (OUTCOMES[clip % 3], "pocket"), (60, 90)), 10.0
+            write_script(config, clip, (ENDS[clip % 3], "pocket"), (60, 90)), 10.0
         )
     }
     parsed = {text: ERRANDS.parse(text) for text in said}

@@ -2,15 +2,15 @@ import json
 import pickle
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from vidmamba.models.tokenizer import (
-    BEGIN,
-    END,
-    PAD,
     CaptionTokenizer,
     TokenizerConfig,
+    read_tokenizer,
     tokenizer_from_plain,
     train_tokenizer,
 )
@@ -31,11 +31,11 @@ def trained(captions: Sequence[str] = CAPTIONS, **values: int | bool) -> Caption
     [
         "The woman in red waits.",
         "Une élève s'en va, « déjà ».",
-        "女人把蓝色的盒子放进包里",  # noqa: RUF001
+        "女人把蓝色的盒子放进包里",
         "Женщина уходит",
         "المرأة تغادر",
         "she waves 👋🏽 to the 👨‍👩‍👧‍👦",
-        "a <pad> <end> </s> \\ \" {brace} \x07",
+        'a <pad> <end> </s> \\ " {brace} \x07',
     ],
 )
 def test_any_script_and_emoji_come_back_though_none_was_trained_on(text: str) -> None:
@@ -88,15 +88,14 @@ def test_it_comes_back_from_plain_json_and_from_a_pickle() -> None:
 def test_text_never_gives_a_special_token_and_every_token_fits() -> None:
     tokenizer = trained(time_tokens=10)
     tokens = tokenizer.encode("<pad> [PAD] <s> </s> 0 1 2 \0 \x01 \x02 The woman")
-    assert min(tokens) >= tokenizer.first_word == 13
-    assert max(tokens) < len(tokenizer)
+    assert max(tokens) < tokenizer.num_words == tokenizer.pad == len(tokenizer) - 13
 
 
 def test_decoding_stops_at_the_end_and_skips_times_and_padding() -> None:
     tokenizer = trained(time_tokens=10)
     words = tokenizer.encode("The man waits.")
     times = [tokenizer.encode_time(0), tokenizer.encode_time(1)]
-    row = [BEGIN, *times, *words, PAD, END, *words]
+    row = [tokenizer.begin, *times, *words, tokenizer.pad, tokenizer.end, *words]
     assert tokenizer.decode(row) == "The man waits."
 
 
@@ -104,10 +103,28 @@ def test_times_are_bins_of_the_window() -> None:
     tokenizer = trained(time_tokens=11)
     for share, expected in ((0, 0.0), (0.04, 0.0), (0.06, 0.1), (0.5, 0.5), (1, 1.0), (1.7, 1.0)):
         assert tokenizer.decode_time(tokenizer.encode_time(share)) == pytest.approx(expected)
-    assert tokenizer.decode_time(END) is None
-    assert tokenizer.decode_time(tokenizer.first_word) is None
+    assert tokenizer.decode_time(tokenizer.end) is None
+    assert tokenizer.decode_time(len(tokenizer)) is None
     with pytest.raises(ValueError, match="no time tokens"):
         trained().encode_time(0.5)
+
+
+def test_a_language_models_tokens_keep_their_numbers_and_room(tmp_path: Path) -> None:
+    own = Tokenizer.from_str(trained().words)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(own.to_str())
+    tokenizer = read_tokenizer(path, TokenizerConfig(time_tokens=10), room=1000)
+    text = "The woman in red waits."
+    assert tokenizer.encode(text) == own.encode(text).ids
+    assert (tokenizer.pad, len(tokenizer)) == (1000, 1013)
+    again = tokenizer_from_plain(tokenizer.to_plain())
+    assert again.decode(again.encode(text)) == text
+    assert len(again) == 1013
+    with pytest.raises(ValueError, match=r"nowhere\.json: no such file"):
+        read_tokenizer(tmp_path / "nowhere.json", TokenizerConfig())
+    path.write_text("[]")
+    with pytest.raises(ValueError, match=r"tokenizer\.json: not a tokenizer's JSON"):
+        read_tokenizer(path, TokenizerConfig())
 
 
 def test_bad_input_is_refused_with_its_value() -> None:

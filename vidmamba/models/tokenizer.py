@@ -4,12 +4,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-
-PAD, BEGIN, END = 0, 1, 2
-"""What fills a row up, what stands before a caption, and what after it."""
 
 BYTES = 256
 """Words of one byte, which every vocabulary holds: no script and no emoji is out of reach."""
@@ -32,7 +30,7 @@ class TokenizerConfig:
     sentence's first word then also counts for the same word elsewhere."""
 
     time_tokens: int = 0
-    """Tokens that stand for times: equal bins of the window that a caption is told of; 0 is none."""
+    """Tokens that stand for times: bins of the window that a sentence is about; 0 is none."""
 
     def __post_init__(self) -> None:
         if self.words < BYTES:
@@ -45,37 +43,38 @@ class TokenizerConfig:
 
 
 class CaptionTokenizer:
-    """Text to tokens and back; 0, 1, 2 are `PAD`, `BEGIN`, `END`, then times, then words.
+    """Text to tokens and back: words first, then `pad`, `begin` and `end`, then times.
 
     Words are byte-pair codes over UTF-8 bytes (Sennrich et al., "Neural Machine Translation of Rare
     Words with Subword Units", 2016; bytes as in Radford et al., "Language Models are Unsupervised
     Multitask Learners", 2019), so any text comes back as it was, but for its white space, which
-    becomes single spaces. Times and the first three never come from text, whatever it says.
+    becomes single spaces. What stands after the words never comes from text, whatever it says.
+
+    Args:
+        config: how many times there are.
+        words: the JSON of the words; `train_tokenizer` makes it, or a language model has it.
+        room: tokens that a language model knows, where they are more than its words.
 
     Raises:
         ValueError: the words are no tokenizer of the `tokenizers` package.
     """
 
-    def __init__(self, config: TokenizerConfig, words: str) -> None:
-        """Build from the JSON of the words; `train_tokenizer` makes it."""
+    def __init__(self, config: TokenizerConfig, words: str, *, room: int = 0) -> None:
         self.config = config
         self.words = words
-        _ = self._words  # what cannot be read is refused here
+        self.num_words = max(self._words.get_vocab_size(), room)
+        self.pad, self.begin, self.end = range(self.num_words, self.num_words + 3)
+        self.first_time = self.end + 1
 
     def __len__(self) -> int:
-        return self.first_word + self._words.get_vocab_size()
-
-    @property
-    def first_word(self) -> int:
-        """The first token that stands for text."""
-        return END + 1 + self.config.time_tokens
+        return self.first_time + self.config.time_tokens
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a text's words alone, none where it has no words."""
-        return [self.first_word + word for word in self._words.encode(_tidy(text)).ids]
+        return list(self._words.encode(_tidy(text), add_special_tokens=False).ids)
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Return the text of the words before the first `END`; bytes that are no UTF-8 are marked.
+        """Return the text of the words before the first `end`; bytes that are no UTF-8 are marked.
 
         Raises:
             ValueError: a token that the vocabulary lacks.
@@ -83,10 +82,9 @@ class CaptionTokenizer:
         tokens = [int(token) for token in tokens]
         if unknown := [token for token in tokens if not 0 <= token < len(self)]:
             raise ValueError(f"tokens must lie in 0..{len(self) - 1}, got {unknown[:5]}")
-        if END in tokens:
-            tokens = tokens[: tokens.index(END)]
-        words = [token - self.first_word for token in tokens if token >= self.first_word]
-        return self._words.decode(words).strip()
+        if self.end in tokens:
+            tokens = tokens[: tokens.index(self.end)]
+        return self._words.decode([token for token in tokens if token < self.num_words]).strip()
 
     def encode_time(self, share: float | int) -> int:
         """Return the token of the bin that a share of the window, cut off at 0 and 1, falls into.
@@ -97,21 +95,17 @@ class CaptionTokenizer:
         bins = self.config.time_tokens
         if not bins:
             raise ValueError("this tokenizer has no time tokens; time_tokens is 0")
-        return END + 1 + round(min(max(share, 0.0), 1.0) * (bins - 1))
+        return self.first_time + round(min(max(share, 0.0), 1.0) * (bins - 1))
 
     def decode_time(self, token: int) -> float | None:
         """Return the share of the window that a time token stands for, None for other tokens."""
-        bin_number = token - END - 1
+        bin_number = token - self.first_time
         bins = self.config.time_tokens
         return bin_number / (bins - 1) if 0 <= bin_number < bins else None
 
     def to_plain(self) -> dict[str, Any]:
         """Return what a checkpoint carries: strings and numbers alone."""
-        return {"config": asdict(self.config), "words": self.words}
-
-    def __getstate__(self) -> dict[str, Any]:
-        # a loader's worker gets the JSON, and reads it again
-        return {"config": self.config, "words": self.words}
+        return {"config": asdict(self.config), "words": self.words, "room": self.num_words}
 
     @cached_property
     def _words(self) -> Tokenizer:
@@ -123,7 +117,23 @@ class CaptionTokenizer:
 
 def tokenizer_from_plain(values: dict[str, Any]) -> CaptionTokenizer:
     """Build the tokenizer again of what `to_plain` returned."""
-    return CaptionTokenizer(TokenizerConfig(**values["config"]), values["words"])
+    return CaptionTokenizer(
+        TokenizerConfig(**values["config"]), values["words"], room=values["room"]
+    )
+
+
+def read_tokenizer(path: Path, config: TokenizerConfig, *, room: int = 0) -> CaptionTokenizer:
+    """Return the tokenizer of a language model's `tokenizer.json`; of ``config`` the times count.
+
+    Raises:
+        ValueError: there is no such file, or it is no tokenizer.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; a language model comes with its tokenizer")
+    try:
+        return CaptionTokenizer(config, path.read_text(encoding="utf-8"), room=room)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def train_tokenizer(captions: Iterable[str], config: TokenizerConfig) -> CaptionTokenizer:

@@ -1,0 +1,120 @@
+"""The captioner: frame features in; out come events, and the words of a sentence for each."""
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from vidmamba.models.augment import AugmentConfig
+from vidmamba.models.captioner_events import EventConfig, EventHead, EventMaps
+from vidmamba.models.captioner_window import Window
+from vidmamba.models.decoder import DecoderConfig, TokenDecoder
+from vidmamba.models.encoder import Encoder
+from vidmamba.models.heads import FrameHead
+from vidmamba.nn.stack import StackConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionerConfig:
+    """Shape of a `Captioner`."""
+
+    stack: StackConfig = StackConfig()
+    """The temporal model."""
+
+    augment: AugmentConfig = AugmentConfig()
+    """How training changes the features."""
+
+    events: EventConfig = field(default_factory=EventConfig)
+    """How the spans of time that get a sentence are found."""
+
+    decoder: DecoderConfig = field(
+        default_factory=lambda: DecoderConfig(vocabulary=1, width=128, depth=2, dropout=0.1)
+    )
+    """What writes the words; its vocabulary and memory_width follow from tokenizer and stack,
+    whatever stands here."""
+
+    window: int = 32
+    """States that a sentence is written from, however long its event or the video."""
+
+    context: float = 0.25
+    """How far the window reaches beyond its event at each end, as a share of the event."""
+
+    def __post_init__(self) -> None:
+        if self.window < 1 or self.context < 0:
+            raise ValueError(
+                f"window must be at least 1 and context not negative, got {self.window}, "
+                f"{self.context}"
+            )
+
+
+class CaptionerOutput(NamedTuple):
+    """What training compares with the truth."""
+
+    words: Float[Tensor, "R S V"]
+    """Logits of the token after each of those given, a row each sentence."""
+
+    mentions: Float[Tensor, "R V"]
+    """Logits of what the whole sentence mentions, read off its window at once."""
+
+    events: EventMaps | None
+    """Where events are; None where every video is one event."""
+
+    frames: Float[Tensor, "B T C"] | None
+    """Logits of the frames' classes; None without classes."""
+
+
+class Captioner(nn.Module):
+    """Encode; find events; write each event's sentence from the states of a window around it.
+
+    Why not one sequence of times and words for the whole video (Yang et al., "Vid2Seq", 2023): its
+    attention sees every frame for every word, and the thousandth sentence stands behind all those
+    before it. Here a sentence looks at `window` states whatever the video's length, sentences do
+    not wait for each other, and what was seen minutes before is in those states, because the stack
+    carried it there: who is who, and what went into whose pocket.
+    """
+
+    def __init__(
+        self, config: CaptionerConfig, *, num_features: int, num_classes: int, vocabulary: int
+    ) -> None:
+        """Build for features of this width; without classes (0) there is no frame head."""
+        super().__init__()
+        self.config = config
+        width = config.stack.width
+        self.encoder = Encoder(config.stack, config.augment, num_features=num_features)
+        lengths = config.events.lengths
+        if lengths is None:
+            raise ValueError("events.lengths is made from training captions; here it must be set")
+        self.events = EventHead(width, lengths) if lengths else None
+        self.window = Window(width, rows=config.window, context=config.context)
+        shape = replace(config.decoder, vocabulary=vocabulary, memory_width=width)
+        self.decoder = TokenDecoder(shape)
+        self.mentions = nn.Linear(width, vocabulary)
+        self.head = FrameHead(width, num_classes) if num_classes else None
+
+    def forward(
+        self,
+        features: Float[Tensor, "B T F"],
+        mask: Bool[Tensor, "B T"],
+        *,
+        videos: Int[Tensor, " R"],
+        spans: Float[Tensor, "R 2"],
+        tokens: Int[Tensor, "R S"],
+    ) -> CaptionerOutput:
+        """Return logits of all that training knows.
+
+        Args:
+            features: of padded videos.
+            mask: True where a frame is real.
+            videos: which video each of R sentences is about.
+            spans: start and end of what it is about, in frames.
+            tokens: its words so far, all given (teacher forcing).
+        """
+        states = self.encoder(features, mask)
+        memory = self.window(states, mask.sum(dim=1), videos, spans)
+        return CaptionerOutput(
+            self.decoder(tokens, memory=memory),
+            self.mentions(memory.mean(dim=1)),
+            self.events(states) if self.events else None,
+            self.head(states) if self.head else None,
+        )

@@ -1,0 +1,139 @@
+"""From one video's features to its sentences and their times: the captioner at work."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vidmamba.models.captioner import Captioner
+from vidmamba.models.captioner_events import FoundEvents, find_events
+from vidmamba.models.generation import Generated, GenerationConfig, generate
+from vidmamba.models.tokenizer import CaptionTokenizer
+
+AT_ONCE = 256
+"""Sentences that are written side by side: what an hour's take in memory is bounded."""
+
+
+class Told(NamedTuple):
+    """What was said of one video, sorted by start."""
+
+    spans: Float[Tensor, "events 2"]
+    """Start and end of each event, in frames."""
+
+    texts: list[str]
+
+    scores: list[float]
+    """The event's score times the mean probability of the words, in 0..1."""
+
+    frames: Float[Tensor, "T C"] | None
+    """Logits of the frames' classes; None without a head for them."""
+
+
+@torch.no_grad()
+def tell(
+    captioner: Captioner,
+    features: Float[Tensor, "T F"],
+    tokenizer: CaptionTokenizer,
+    config: GenerationConfig,
+) -> Told:
+    """Find the events of a video, and write a sentence for each; the same seed, the same words.
+
+    The stack runs once over the video; a sentence costs the same wherever it stands.
+    """
+    mask = torch.ones(1, len(features), dtype=torch.bool, device=features.device)
+    states = captioner.encoder(features.unsqueeze(0), mask)
+    found = _events(captioner, states)
+    texts: list[str] = []
+    scores: list[float] = []
+    spans: list[Tensor] = []
+    for some, sure in zip(found.spans.split(AT_ONCE), found.scores.split(AT_ONCE), strict=True):
+        if not len(some):
+            break  # not one event: torch splits nothing into one piece of nothing
+        written = _write(captioner, states, some, tokenizer, config)
+        texts += [tokenizer.decode(row) for row in written.tokens]
+        scores += [
+            float(event) * probability
+            for event, probability in zip(sure, _probabilities(written, config), strict=True)
+        ]
+        spans.append(_retimed(some, written.tokens, tokenizer, captioner.config.context))
+    bounds = torch.cat(spans) if spans else found.spans
+    frames = captioner.head(states)[0] if captioner.head is not None else None
+    return Told(bounds.clamp(0, len(features)), texts, scores, frames)
+
+
+def _write(
+    captioner: Captioner,
+    states: Float[Tensor, "B T D"],
+    spans: Float[Tensor, "events 2"],
+    tokenizer: CaptionTokenizer,
+    config: GenerationConfig,
+) -> Generated:
+    """Write a sentence for each of some events of one video."""
+    device, events = states.device, len(spans)
+    length = torch.tensor([states.shape[1]], device=device)
+    video = torch.zeros(events, dtype=torch.long, device=device)
+    memory = captioner.window(states, length, video, spans.to(device))
+    return generate(
+        captioner.decoder,
+        captioner.decoder.begin(events, memory=memory),
+        start=tokenizer.begin,
+        end=tokenizer.end,
+        config=config,
+        allowed=_Sayable(tokenizer, device),
+    )
+
+
+def _probabilities(written: Generated, config: GenerationConfig) -> list[float]:
+    """Return the mean probability, geometrically, of each sentence's tokens, its end among them."""
+    lengths = [len(row) + 1 for row in written.tokens]
+    return [
+        math.exp(min(score * length ** (config.length_penalty - 1), 0.0))
+        for score, length in zip(written.scores, lengths, strict=True)
+    ]
+
+
+def _events(captioner: Captioner, states: Float[Tensor, "B T D"]) -> FoundEvents:
+    """Return the events of one video: those of the head, or the whole of it."""
+    if captioner.events is None:
+        return FoundEvents(torch.tensor([[0.0, states.shape[1]]]), torch.ones(1))
+    maps = captioner.events(states)
+    return find_events(maps.scores[0], maps.reach[0], captioner.config.events)
+
+
+class _Sayable:
+    """Which tokens may come next: two times if there are any, then words, of which one at least."""
+
+    def __init__(self, tokenizer: CaptionTokenizer, device: torch.device) -> None:
+        self.times = 2 if tokenizer.config.time_tokens else 0
+        number = torch.arange(len(tokenizer), device=device)
+        self.time = number >= tokenizer.first_time
+        self.first = number < tokenizer.num_words
+        self.later = self.first | (number == tokenizer.end)
+
+    def __call__(self, tokens: Tensor) -> Bool[Tensor, "B V"]:
+        """Return a mask for rows of tokens (B, S), the first of which is where they begin."""
+        written = tokens.shape[1] - 1
+        if written < self.times:
+            return self.time.expand(len(tokens), -1)
+        return (self.first if written == self.times else self.later).expand(len(tokens), -1)
+
+
+def _retimed(
+    spans: Float[Tensor, "events 2"],
+    written: list[list[int]],
+    tokenizer: CaptionTokenizer,
+    context: float,
+) -> Float[Tensor, "events 2"]:
+    """Return the spans that time tokens give, the found ones where they give none."""
+    told = spans.tolist()
+    for row, tokens in enumerate(written):
+        shares = [tokenizer.decode_time(token) for token in tokens[:2]]
+        if len(shares) < 2 or shares[0] is None or shares[1] is None or shares[0] >= shares[1]:
+            continue
+        start, end = told[row]
+        length = end - start
+        first, width = start - context * length, (1 + 2 * context) * length
+        told[row] = [first + share * width for share in shares]
+    return torch.tensor(told).view(-1, 2)

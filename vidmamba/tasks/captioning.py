@@ -1,0 +1,200 @@
+"""Captioning: a sentence for a clip, or for each event of a long video, with its times."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+
+from vidmamba import __version__
+from vidmamba.config import differences, from_plain
+from vidmamba.datasets.records import LabelledSet
+from vidmamba.metrics.captions.clips import score_captions
+from vidmamba.metrics.captions.dense import MOST_CAPTIONS, score_dense_captions
+from vidmamba.models.captioner import Captioner, CaptionerConfig, CaptionerOutput
+from vidmamba.models.generation import GenerationConfig
+from vidmamba.models.telling import tell
+from vidmamba.models.tokenizer import tokenizer_from_plain
+from vidmamba.tasks.caption_batches import (
+    CaptionBatch,
+    CaptionBatchConfig,
+    CaptionCollator,
+    to_seconds,
+)
+from vidmamba.tasks.caption_losses import CaptionLossConfig, caption_losses
+from vidmamba.tasks.optim import OptimConfig, configure
+from vidmamba.timeline import Caption
+
+Score = Literal["caption", "loss"]
+"""What chooses a checkpoint: SODA_c (of clips, CIDEr) of the validation videos, or their loss."""
+
+
+class CaptionPrediction(NamedTuple):
+    """What a model says of one video."""
+
+    captions: tuple[Caption, ...]
+    """Sorted by time, in seconds."""
+
+    probabilities: Float[np.ndarray, "T C"] | None
+    """Of the frames' classes; None where the model has no head for them."""
+
+
+class CaptioningTask(L.LightningModule):
+    """Train a `Captioner`, and score what it writes as the field does.
+
+    Like `SegmentationTask`, its hyper-parameters are plain, so that a checkpoint carries all: the
+    tokenizer is in it as a string.
+    """
+
+    kind = "captioning"
+
+    def __init__(
+        self,
+        *,
+        model: dict[str, Any],
+        optim: dict[str, Any],
+        loss: dict[str, Any],
+        tokenizer: dict[str, Any],
+        generation: dict[str, Any],
+        batches: dict[str, Any],
+        labels: dict[str, Any],
+        features: dict[str, Any],
+        data: dict[str, Any],
+        score: Score = "caption",
+        kind: str = "captioning",
+        version: str = __version__,
+    ) -> None:
+        """Build from plain dicts; `make_captioning_task` makes them from configs and data."""
+        super().__init__()
+        self.save_hyperparameters()
+        self.class_names: tuple[str, ...] = tuple(labels["class_names"])
+        self.background: tuple[int, ...] = tuple(labels["background"])
+        self.memory_classes: tuple[int, ...] = tuple(labels["memory_classes"])
+        self.feature_key = features
+        self.data = data
+        self.tokenizer = tokenizer_from_plain(tokenizer)
+        self.generation = from_plain(GenerationConfig, generation)
+        self.optim = from_plain(OptimConfig, optim)
+        self.loss = from_plain(CaptionLossConfig, loss)
+        config = from_plain(CaptionerConfig, model)
+        self.net = Captioner(
+            config,
+            num_features=features["width"],
+            num_classes=len(self.class_names) if self.loss.frames else 0,
+            vocabulary=len(self.tokenizer),
+        )
+        self.collate = CaptionCollator(
+            self.tokenizer, config, from_plain(CaptionBatchConfig, batches)
+        )
+        self.score = score
+        self._told: dict[str, tuple[tuple[Caption, ...], tuple[Caption, ...]]] = {}
+
+    def forward(self, batch: CaptionBatch) -> CaptionerOutput:
+        """Return the logits of a batch whose sentences are given."""
+        return self.net(
+            batch.features,
+            batch.mask,
+            videos=batch.videos,
+            spans=batch.spans,
+            tokens=batch.tokens[:, :-1],
+        )
+
+    def training_step(self, batch: CaptionBatch, _: int) -> Tensor:
+        """Return the loss of one batch."""
+        return self._log_losses(batch, "train")
+
+    def validation_step(self, batch: CaptionBatch, _: int) -> None:
+        """Gather the losses of one batch, and what is said of its videos."""
+        self._log_losses(batch, "val")
+        if self.score == "loss":
+            return
+        lengths = batch.mask.sum(dim=1).tolist()
+        for row, name in enumerate(batch.names):
+            found = self._predict(batch.features[row, : lengths[row]], batch.edges[row])
+            true = (Caption(start=s, end=e, text=text) for s, e, text in batch.truth[row])
+            self._told[name] = (found.captions, tuple(true))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the whole validation part; one of them chooses the checkpoint."""
+        if self.score == "loss":
+            self.log("val/score", -self.trainer.callback_metrics["val/loss"])
+            return
+        told, self._told = self._told, {}
+        scores = _score(told, dense=self.net.events is not None)
+        self.log_dict({f"val/{name}": value for name, value in scores.items()})
+        self.log("val/score", next(iter(scores.values())))
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW with warm-up and cosine decay."""
+        steps = max(int(self.trainer.estimated_stepping_batches), 1)
+        return configure(self, self.optim, steps=steps)
+
+    def predict(
+        self, features: Float[np.ndarray, "T F"], edges: Float64[np.ndarray, " edges"]
+    ) -> CaptionPrediction:
+        """Say what happens in one video; `frame_edges` makes the edges of its timestamps."""
+        self.eval()
+        x = torch.as_tensor(np.asarray(features, dtype=np.float32), device=self.device)
+        return self._predict(x, edges)
+
+    def check_data(self, data: LabelledSet) -> None:
+        """Refuse data that this model was not trained for.
+
+        Raises:
+            ValueError: other features, or other class names where the model names frames.
+        """
+        lines = differences(self.feature_key, data.feature_key)
+        if self.net.head is not None and tuple(data.class_names) != self.class_names:
+            lines.append(f"class names: expected {self.class_names}, found {data.class_names}")
+        if lines:
+            raise ValueError("the checkpoint does not fit this data:\n  " + "\n  ".join(lines))
+
+    @torch.no_grad()
+    def _predict(
+        self, features: Float[Tensor, "T F"], edges: Float64[np.ndarray, " edges"]
+    ) -> CaptionPrediction:
+        told = tell(self.net, features, self.tokenizer, self.generation)
+        times = to_seconds(told.spans.cpu().double().numpy(), edges)
+        captions = [
+            Caption(start=float(start), end=float(end), text=text, score=score)
+            for (start, end), text, score in zip(times, told.texts, told.scores, strict=True)
+            if end > start and text
+        ]
+        captions.sort(key=lambda caption: (caption.start, caption.end))
+        frames = None if told.frames is None else told.frames.softmax(dim=-1).cpu().numpy()
+        return CaptionPrediction(tuple(captions), frames)
+
+    def _log_losses(self, batch: CaptionBatch, part: str) -> Tensor:
+        losses = caption_losses(batch, self(batch), self.tokenizer, self.loss)
+        size = len(batch.names)
+        for name, value in losses.items():
+            self.log(f"{part}/{name}", value, batch_size=size)
+        total = torch.stack([getattr(self.loss, name) * x for name, x in losses.items()]).sum()
+        self.log(f"{part}/loss", total, batch_size=size)
+        return total
+
+
+def _best(captions: Sequence[Caption]) -> list[Caption]:
+    """Return as many captions as the evaluator takes: an untrained model may say any number."""
+    return sorted(captions, key=lambda caption: -caption.score)[:MOST_CAPTIONS]
+
+
+def _score(
+    told: Mapping[str, tuple[Sequence[Caption], Sequence[Caption]]], *, dense: bool
+) -> dict[str, float]:
+    """Return SODA_c, of clips CIDEr-D, in percent; after it what explains it."""
+    true = {name: true for name, (_, true) in told.items() if true}
+    found = {name: _best(told[name][0]) for name in true}
+    if not true:
+        raise ValueError("no validation video has a caption; choose by the loss: score=loss")
+    if dense:
+        scores = score_dense_captions(found, [true], metrics=())
+        return {name: 100 * scores[name] for name in ("soda_c", "precision", "recall")}
+    texts = {name: captions[0].text if captions else "" for name, captions in found.items()}
+    references = {name: [caption.text for caption in own] for name, own in true.items()}
+    scores = score_captions(texts, references, metrics=("cider_d", "bleu"))
+    return {name: 100 * scores[name] for name in ("cider_d", "bleu4")}
