@@ -5,18 +5,18 @@ The scale is that of the field's code: BLEU, METEOR, ROUGE-L, SODA_c, precision 
 """
 
 from vidmamba.metrics.captions.clips import (
+    ALL_METRICS,
     FIELD_METRICS,
     KNOWN_DIFFERENCES,
-    CaptionMetric,
     score_captions,
 )
 from vidmamba.metrics.captions.dense import score_dense_captions
 from vidmamba.metrics.captions.tokens import tokenize
 
 __all__ = [
+    "ALL_METRICS",
     "FIELD_METRICS",
     "KNOWN_DIFFERENCES",
-    "CaptionMetric",
     "score_captions",
     "score_dense_captions",
     "tokenize",

@@ -1,32 +1,23 @@
-"""Which word of one sentence is matched with which of another, as METEOR aligns them.
+"""Which word of one sentence is matched with which of another, as METEOR 1.5 aligns them.
 
-Denkowski and Lavie, Meteor 1.3, WMT 2011, section 2.1: of all one-to-one matchings, the one that
-covers most words; of those, the one with fewest chunks (runs of words that are adjacent in both
-sentences); of those, the one with the smallest sum of distances between the matches' positions.
+Denkowski and Lavie, Meteor 1.3, WMT 2011, section 2.1: a word is matched at most once, as many
+words as can be, in the fewest chunks (runs that are adjacent in both sentences), over the smallest
+distances. METEOR itself, when asked, ranks them so: words that can be matched in one way are; of
+the others, first come most exact matches, then fewest chunks, most matches, smallest distance.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 _BEAM = 40  # partial alignments that are followed, as in METEOR
+_APART = -2  # "the place before" where the word before has none
 
+Pair = tuple[int, int, bool]
+"""A word's place in the predicted sentence, its match's in the reference, and if they are equal."""
 
-class Pair(NamedTuple):
-    """A word of the predicted sentence and the word of the reference that it is matched with."""
-
-    predicted: int
-    reference: int
-    exact: bool
-
-
-class _Path(NamedTuple):
-    """Matched pairs of the first words; the smallest is the best."""
-
-    inexact: int
-    chunks: int
-    unmatched: int
-    distance: int
-    pairs: tuple[Pair, ...]
+# (not exact, chunks, not matched, distance, pairs) of a sentence's first words: least is best
+_Path = tuple[int, int, int, int, tuple[Pair, ...]]
+# (bits of the places taken that others want too, the place of the word before)
+_State = tuple[int, int]
 
 
 def align(
@@ -39,41 +30,58 @@ def align(
     places: dict[str, list[int]] = {}
     for place, stem in enumerate(reference_stems):
         places.setdefault(stem, []).append(place)
-    candidates = [places.get(stem, []) for stem in predicted_stems]
-    rivals = [0] * len(reference)
+    candidates = [places.get(stem, ()) for stem in predicted_stems]
+    wanted = [0] * len(reference)
     for own in candidates:
         for place in own:
-            rivals[place] += 1
-    # (places taken that others want too, the place of the word before) -> the best path there
-    paths: dict[tuple[frozenset[int], int], _Path] = {
-        (frozenset(), -2): _Path(0, 0, 0, 0, ()),
-    }
+            wanted[place] += 1
+    paths: dict[_State, _Path] = {(0, _APART): (0, 0, 0, 0, ())}
     for position, own in enumerate(candidates):
-        certain = len(own) == 1 and rivals[own[0]] == 1
-        following: dict[tuple[frozenset[int], int], _Path] = {}
-        for (taken, before), path in paths.items():
-            for place in own:
-                if place in taken:
-                    continue
-                state = (taken if rivals[place] == 1 else taken | {place}, place)
-                pair = Pair(position, place, predicted[position] == reference[place])
-                longer = _Path(
-                    path.inexact + (not pair.exact),
-                    path.chunks + (place != before + 1),
-                    path.unmatched,
-                    path.distance + abs(position - place),
-                    (*path.pairs, pair),
-                )
-                if state not in following or longer < following[state]:
-                    following[state] = longer
-            if not certain:
-                state = (taken, -2)
-                skipped = path._replace(inexact=path.inexact + 1, unmatched=path.unmatched + 1)
-                if state not in following or skipped < following[state]:
-                    following[state] = skipped
-        if len(following) > _BEAM:
-            best = sorted(following.items(), key=lambda item: item[1])
-            following = dict(best[:_BEAM])
-        paths = following
-    best_path = min(paths.values())
-    return best_path.pairs, best_path.chunks
+        if own:
+            exact = [predicted[position] == reference[place] for place in own]
+            bits = [1 << place if wanted[place] > 1 else 0 for place in own]
+            options = [*zip(own, exact, bits, strict=True)]
+            optional = len(own) > 1 or wanted[own[0]] > 1
+            paths = _extend(paths, position, options, optional)
+        else:
+            paths = _skip(paths)
+    best = min(paths.values())
+    return best[4], best[1]
+
+
+def _extend(
+    paths: dict[_State, _Path],
+    position: int,
+    options: Sequence[tuple[int, bool, int]],
+    optional: bool,
+) -> dict[_State, _Path]:
+    """Return the paths with one more word; `options`: place, exactness and bit of its matches."""
+    following = _skip(paths) if optional else {}
+    for (taken, before), (inexact, chunks, unmatched, distance, pairs) in paths.items():
+        for place, exact, bit in options:
+            if taken & bit:
+                continue
+            state = (taken | bit, place)
+            path = (
+                inexact + (not exact),
+                chunks + (place != before + 1),
+                unmatched,
+                distance + abs(position - place),
+                (*pairs, (position, place, exact)),
+            )
+            if state not in following or path < following[state]:
+                following[state] = path
+    if len(following) > _BEAM:
+        following = dict(sorted(following.items(), key=lambda item: item[1])[:_BEAM])
+    return following
+
+
+def _skip(paths: dict[_State, _Path]) -> dict[_State, _Path]:
+    """Return the paths with one more word, which is not matched."""
+    following: dict[_State, _Path] = {}
+    for (taken, _), (inexact, chunks, unmatched, distance, pairs) in paths.items():
+        state = (taken, _APART)
+        path = (inexact + 1, chunks, unmatched + 1, distance, pairs)
+        if state not in following or path < following[state]:
+            following[state] = path
+    return following

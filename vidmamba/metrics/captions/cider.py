@@ -58,9 +58,7 @@ def _mean(
 
 
 def _vector(sentence: Sentence, rarity: dict[NGram, float], rarest: float) -> _Vector:
-    weights = {
-        ngram: count * rarity.get(ngram, rarest) for ngram, count in sentence.ngrams.items()
-    }
+    weights = {ngram: count * rarity.get(ngram, rarest) for ngram, count in sentence.ngrams.items()}
     squares = [0.0] * LONGEST
     for ngram, weight in weights.items():
         squares[len(ngram) - 1] += weight * weight

@@ -16,7 +16,6 @@ from jaxtyping import Float64
 
 from vidmamba.metrics.captions.clips import (
     FIELD_METRICS,
-    CaptionMetric,
     bleu_names,
     check_metrics,
     names_of,
@@ -30,7 +29,7 @@ from vidmamba.timeline import Caption
 logger = logging.getLogger(__name__)
 
 UNMATCHED = "abc123!@#"
-"""The evaluator's reference for an event that is about no reference's time; it has three tokens."""
+"""The evaluator's reference for an event that is about no reference's time: one token."""
 MOST_CAPTIONS = 1000
 """Captions a video that the evaluator takes."""
 
@@ -39,7 +38,7 @@ CaptionSet = Mapping[str, Sequence[Caption]]
 
 
 class _Video(NamedTuple):
-    """One video's events, sorted by start, their sentences, and the tIoU with each reference set."""
+    """One video's sentences, sorted by start, and the tIoU with those of each reference set."""
 
     predicted: list[Sentence]
     references: list[list[Sentence]]
@@ -50,8 +49,8 @@ def score_dense_captions(
     predicted: CaptionSet,
     references: Sequence[CaptionSet],
     *,
-    thresholds: Sequence[float] = (0.3, 0.5, 0.7, 0.9),
-    metrics: Collection[CaptionMetric] = FIELD_METRICS,
+    thresholds: Sequence[float | int] = (0.3, 0.5, 0.7, 0.9),
+    metrics: Collection[str] = FIELD_METRICS,
 ) -> dict[str, float]:
     """Return the scores of dense captions, 0 to 1, and CIDEr 0 to 10; tables print them times 100.
 
@@ -66,7 +65,7 @@ def score_dense_captions(
         predicted: captions of each video, by any model.
         references: each person's captions; one need not have those of all videos.
         thresholds: tIoU that a reference must reach, for precision and recall exceed, to count.
-        metrics: which ones of `score_captions` to compute.
+        metrics: some of ALL_METRICS.
 
     Raises:
         ValueError: there is no video, no threshold, or a threshold outside (0, 1]; a video has too
@@ -104,10 +103,12 @@ def _read(predicted: Sequence[Caption], references: Sequence[Sequence[Caption]])
 
 
 def _at(
-    videos: Sequence[_Video], threshold: float, metrics: Collection[CaptionMetric]
+    videos: Sequence[_Video], threshold: float | int, metrics: Collection[str]
 ) -> dict[str, float]:
     """Return the means over videos at one threshold."""
-    names = [name for metric in metrics for name in (bleu_names() if metric == "bleu" else [metric])]
+    names = [
+        name for metric in metrics for name in (bleu_names() if metric == "bleu" else [metric])
+    ]
     names += ["precision", "recall"]
     total = dict.fromkeys(names, 0.0)
     unmatched = read_sentences([UNMATCHED])[UNMATCHED]
@@ -124,7 +125,7 @@ def _at(
     return {name: value / len(videos) for name, value in total.items()}
 
 
-def _matching(video: _Video, place: int, threshold: float) -> list[Sentence]:
+def _matching(video: _Video, place: int, threshold: float | int) -> list[Sentence]:
     return [
         sentence
         for sentences, overlap in zip(video.references, video.overlaps, strict=True)
@@ -133,7 +134,7 @@ def _matching(video: _Video, place: int, threshold: float) -> list[Sentence]:
     ]
 
 
-def _found(video: _Video, threshold: float) -> dict[str, float]:
+def _found(video: _Video, threshold: float | int) -> dict[str, float]:
     """Return how much of the predicted events, and of the references, the others cover."""
     covered = [overlap > threshold for overlap in video.overlaps]
     return {
@@ -173,8 +174,8 @@ def _report(names: Collection[str], predicted: CaptionSet) -> None:
 def _check(
     predicted: CaptionSet,
     references: Sequence[CaptionSet],
-    thresholds: Sequence[float],
-    metrics: Collection[CaptionMetric],
+    thresholds: Sequence[float | int],
+    metrics: Collection[str],
 ) -> None:
     check_metrics(metrics)
     if not thresholds or not all(0 < threshold <= 1 for threshold in thresholds):

@@ -20,7 +20,24 @@ STEM_WEIGHT = 0.60
 
 FUNCTION_WORDS = frozenset(
     [
-        *("'", "''", "'s", "'t", ",", "-", "-lrb-", "-rrb-", ".", ":", "?", "`", "``", "$", "--", ";", "!", '"'),
+        *(
+            "'",
+            "''",
+            "'s",
+            "'t",
+            ",",
+            "-",
+            "-lrb-",
+            "-rrb-",
+            ".",
+            ":",
+            "?",
+            "`",
+            "``",
+            "$",
+            "--",
+            '"',
+        ),
         *("a", "about", "after", "all", "also", "an", "and", "are", "as", "at", "be", "been"),
         *("but", "by", "can", "could", "first", "for", "from", "had", "has", "have", "he", "her"),
         *("his", "i", "if", "in", "into", "is", "it", "its", "last", "more", "new", "no", "not"),
@@ -82,7 +99,7 @@ def meteor_words(tokens: Sequence[str]) -> MeteorWords:
         for place, token in enumerate(tokens)
         for word in _divide(token, place < last and tokens[place + 1][0].islower())
     )
-    weight = sum(1 - DELTA if word in FUNCTION_WORDS else DELTA for word in words)
+    weight = sum((_weight(word) for word in words), 0.0)
     return MeteorWords(words, tuple(stem(word) for word in words), weight)
 
 
@@ -90,11 +107,10 @@ def meteor_counts(predicted: MeteorWords, reference: MeteorWords) -> MeteorCount
     """Return the counts of a sentence against one reference."""
     pairs, chunks = align(predicted.words, reference.words, predicted.stems, reference.stems)
     in_predicted = in_reference = 0.0
-    for pair in pairs:
-        value = 1.0 if pair.exact else STEM_WEIGHT
-        word, other = predicted.words[pair.predicted], reference.words[pair.reference]
-        in_predicted += value * (1 - DELTA if word in FUNCTION_WORDS else DELTA)
-        in_reference += value * (1 - DELTA if other in FUNCTION_WORDS else DELTA)
+    for place, other, exact in pairs:
+        value = 1.0 if exact else STEM_WEIGHT
+        in_predicted += value * _weight(predicted.words[place])
+        in_reference += value * _weight(reference.words[other])
     complete = chunks == 1 and len(pairs) == len(predicted.words) == len(reference.words)
     return MeteorCounts(
         predicted.weight,
@@ -111,6 +127,10 @@ def best_counts(predicted: MeteorWords, references: Sequence[MeteorWords]) -> Me
     return max(
         (meteor_counts(predicted, reference) for reference in references), key=MeteorCounts.score
     )
+
+
+def _weight(word: str) -> float:
+    return 1 - DELTA if word in FUNCTION_WORDS else DELTA
 
 
 @lru_cache(maxsize=2**17)

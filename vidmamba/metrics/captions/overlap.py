@@ -13,7 +13,7 @@ _SMALL = 1e-8  # densevid_eval's and SODA's, so that nothing is divided by zero
 def overlaps(
     predicted: Sequence[Caption], references: Sequence[Caption]
 ) -> Float64[np.ndarray, "P R"]:
-    """Return the tIoU, intersection over union of the times, of each predicted event and each other."""
+    """Return the tIoU, intersection over union of the times, of each two events."""
     own = np.array([(event.start, event.end) for event in predicted]).reshape(-1, 1, 2)
     other = np.array([(event.start, event.end) for event in references]).reshape(1, -1, 2)
     earliest, latest = np.minimum(own, other), np.maximum(own, other)

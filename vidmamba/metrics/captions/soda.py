@@ -38,7 +38,7 @@ def soda_c(
 
 
 def best_in_order(value: Float64[np.ndarray, "P R"]) -> float:
-    """Return the largest sum over pairs of which none shares a row or column, nor crosses another."""
+    """Return the largest sum over pairs that share no row or column, and do not cross."""
     best = [0.0] * (value.shape[1] + 1)
     for row in value.tolist():
         above, best = best, [0.0]

@@ -4,6 +4,8 @@ Penn Treebank's conventions: contractions are split (do n't), abbreviations keep
 brackets have names (-lrb-). The order of the alternatives stands for "the longest match wins".
 """
 
+# ruff: noqa: RUF001, SIM905 (the quotes and dashes are meant; a list of words reads best as text)
+
 import re
 from typing import Literal
 
@@ -20,7 +22,7 @@ DIVIDED = {
     "wanna": ("wan", "na"),
 }
 
-# after a single letter and a period, a new sentence; after any other word, "T." would be an initial
+# begin a new sentence after a single letter and a period, which before others is an initial
 STARTERS = frozenset(
     """A After An As At But He Her Here However If In It Many Mr. Now Once One Other Our She So Some
     That The Their Then There These They This We What When While Yet You""".split()
@@ -80,6 +82,46 @@ def _one_of(words: list[str]) -> str:
     return "(?:" + "|".join(words) + ")"
 
 
+_FIRST = (
+    # addresses, tags, smileys
+    r"""https?://[^\s"<>|()]+[^\s"<>|.!?(){},-]""",
+    rf"""www\.(?:[^\s"<>|.!?(){{}},]+\.)+[a-z]{{2,4}}(?!{_A}){_PATH}""",
+    rf"""(?:[^\W\d_]+\.)+(?:com|net|org|edu)(?!{_A}|\.\w){_PATH}""",
+    r"""[a-z0-9][^\s"<>|()@]*@(?:[^\s"<>|().@]+\.)*[^\s"<>|().@]+""",
+    r"</?[a-z][\w:.-]*/?>",
+    r"-lrb-\d+-rrb-(?:\d{3}-\d{4})?",  # a telephone's area code
+    r"@[a-z_]\w*",
+    rf"#{_L}+",
+    r"[<>]?[:;=][-']?[dp()\[\]\\](?!\w)|\^_\^",
+    r"c\+\+|[cf]\#",
+    r"(?-i:[A-Z]+(?:[+&][A-Z]+)+)",
+    # abbreviations, initials, words that lack a space between
+    rf"(?:{_A}+-)*(?:{_L}\.){{2,}}(?:-{_A}+)+|(?:{_A}+-)+(?:{_L}\.){{2,}}",
+    rf"{_L}{_A}*(?:[.?!]{_L}{_A}*)*[.?!]{_L}{_A}+(?:-{_A}+)*|{_L}[?!]{_L}(?!{_A})",
+    rf"ph\.d\.?|(?:{_L}\.)+{_L}(?!{_A})\.?|{_L}{_A}+(?:[.?!]{_L}{_A}*)+",
+)
+_LAST = (
+    # apostrophes
+    rf"''(?=s)|(?P<suffix>n['’`]ts?(?!{_L})|['’](?:s|m|d|ll|re|ve)(?!{_A}))",
+    rf"{_L}+?(?<!n)(?=n['’`]ts?(?!{_L}))",
+    rf"(?:ma['’]am|s['’]mores|c['’](?:mon|est)|ev['’]ry|ol['’])(?!{_A})",
+    rf"{_L}*e['’][aeiou]{_L}*(?<!^e['’].)",
+    rf"(?:{_A}+-)*[dlno]['’]{_L}{{2,}}(?:-{_A}+)*|(?<!['’])[dlo]['’](?![\w-])|[dljy]['’](?={_L})",
+    rf"['’](?:n['’]|n(?!{_L})|(?:em|til|cause)(?!{_A})|t(?=(?:is|was)(?!{_A}))|\d0s(?!{_A}))",
+    r"['’]\d\d(?![\w'’])",
+    # words, with hyphens and slashes, and numbers
+    rf"{_A}+(?:-{_L}+){{0,2}}(?:/{_A}+(?:-{_L}+){{0,2}}){{1,2}}",
+    rf"{_A}+(?:_{_A}+)+",
+    r"\d+-\d+/\d+|\d+⁄\d+",
+    rf"(?:\d+(?:[.,]\d+)+|{_A}+)(?:-{_A}+)+",
+    rf"\d+(?:[.,:]\d+)+|{_A}+",
+    rf"[-+]?{_NUM}",
+    # marks
+    r"''|-{5,}|--+|[?!]{2,}|\.\.\.|\*+|_+|@+|\#+|<<|>>",
+    r"[^\w\s](?:[\U0001f3fb-\U0001f3ff]|\u200d[^\w\s])*",  # an emoji with its modifiers
+    r"\S",
+)
+
 Following = Literal["number", "starter", "other"]
 """What the next word is: it starts with a digit, it is one of STARTERS, or neither."""
 
@@ -88,43 +130,10 @@ def token_pattern(following: Following) -> re.Pattern[str]:
     """Return the pattern of one token of a word, given what follows the word."""
     numbered = r"\." if following == "number" else r"\.(?=\d)"
     initial = r"\.(?!$)" if following == "starter" else r"\."
-    rules = [
-        r"""https?://[^\s"<>|()]+[^\s"<>|.!?(){},-]""",
-        rf"""www\.(?:[^\s"<>|.!?(){{}},]+\.)+[a-z]{{2,4}}(?!{_A}){_PATH}""",
-        rf"""(?:[^\W\d_]+\.)+(?:com|net|org|edu)(?!{_A}|\.\w){_PATH}""",
-        r"""[a-z0-9][^\s"<>|()@]*@(?:[^\s"<>|().@]+\.)*[^\s"<>|().@]+""",
-        r"</?[a-z][\w:.-]*/?>",
-        r"-lrb-\d+-rrb-(?:\d{3}-\d{4})?",  # a telephone's area code
-        r"@[a-z_]\w*",
-        rf"#{_L}+",
-        r"[<>]?[:;=][-']?[dp()\[\]\\](?!\w)|\^_\^",
-        r"c\+\+|[cf]\#",
-        r"(?-i:[A-Z]+(?:[+&][A-Z]+)+)",
-        # abbreviations, initials, words that lack a space between
-        rf"(?:{_A}+-)*(?:{_L}\.){{2,}}(?:-{_A}+)+|(?:{_A}+-)+(?:{_L}\.){{2,}}",
-        rf"{_L}{_A}*(?:[.?!]{_L}{_A}*)*[.?!]{_L}{_A}+(?:-{_A}+)*|{_L}[?!]{_L}(?!{_A})",
-        rf"ph\.d\.?|(?:{_L}\.)+{_L}(?!{_A})\.?|{_L}{_A}+(?:[.?!]{_L}{_A}*)+",
+    abbreviations = (
         rf"{_L}{initial}|{_L}+\.(?=[,;:])",
         rf"{_A}+[.,]{_A}*-{_A}+",
         rf"{_one_of(ABBREVIATIONS)}\.|(?-i:{_one_of(STATES)})\.|{_one_of(NUMBERED)}{numbered}",
-        # apostrophes
-        rf"''(?=s)|(?P<suffix>n['’`]ts?(?!{_L})|['’](?:s|m|d|ll|re|ve)(?!{_A}))",
-        rf"{_L}+?(?<!n)(?=n['’`]ts?(?!{_L}))",
-        rf"(?:ma['’]am|s['’]mores|c['’](?:mon|est)|ev['’]ry|ol['’])(?!{_A})",
-        rf"{_L}*e['’][aeiou]{_L}*(?<!^e['’].)",
-        rf"(?:{_A}+-)*[dlno]['’]{_L}{{2,}}(?:-{_A}+)*|(?<!['’])[dlo]['’](?![\w-])|[dljy]['’](?={_L})",
-        rf"['’](?:n['’]|n(?!{_L})|(?:em|til|cause)(?!{_A})|t(?=(?:is|was)(?!{_A}))|\d0s(?!{_A}))",
-        rf"['’]\d\d(?![\w'’])",
-        # words, with hyphens and slashes, and numbers
-        rf"{_A}+(?:-{_L}+){{0,2}}(?:/{_A}+(?:-{_L}+){{0,2}}){{1,2}}",
-        rf"{_A}+(?:_{_A}+)+",
-        r"\d+-\d+/\d+|\d+⁄\d+",
-        rf"(?:\d+(?:[.,]\d+)+|{_A}+)(?:-{_A}+)+",
-        rf"\d+(?:[.,:]\d+)+|{_A}+",
-        rf"[-+]?{_NUM}",
-        # marks
-        r"''|-{5,}|--+|[?!]{2,}|\.\.\.|\*+|_+|@+|\#+|<<|>>",
-        r"[^\w\s](?:[\U0001f3fb-\U0001f3ff]|\u200d[^\w\s])*",  # an emoji with its modifiers
-        r"\S",
-    ]
+    )
+    rules = (*_FIRST, *abbreviations, *_LAST)
     return re.compile("|".join(f"(?:{rule})" for rule in rules), re.IGNORECASE)

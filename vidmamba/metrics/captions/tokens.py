@@ -57,7 +57,7 @@ def _tokens_of(word: str, following: Following) -> tuple[str, ...]:
     for found in _PATTERNS[following].finditer(word):
         token = found.group().lower()
         if found["suffix"] is not None:
-            token = token.replace("’", "'")
+            token = token.replace("’", "'")  # noqa: RUF001
         elif not token[0].isalnum():
             token = _name(token)
         if token not in PUNCTUATION:
