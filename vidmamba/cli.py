@@ -12,7 +12,7 @@ from vidmamba.commands.demo import demo
 from vidmamba.commands.evaluate import evaluate
 from vidmamba.commands.extract import extract
 from vidmamba.commands.parsing import Function, command_parser, summary_of, task_of
-from vidmamba.commands.predict import predict
+from vidmamba.commands.predict import caption, predict
 from vidmamba.commands.train import TRAIN
 
 EPILOG = (
@@ -26,6 +26,7 @@ COMMANDS: dict[str, Function] = {
     "evaluate": evaluate,
     "benchmark": benchmark,
     "predict": predict,
+    "caption": caption,
 }
 
 

@@ -25,6 +25,9 @@ does not say), to its labels."""
 LEAST = 1e-8
 """Probabilities below count as this in their logarithms."""
 
+MOST_COLUMNS = 8
+"""Scores that stand side by side on a terminal of 80 columns."""
+
 HEADINGS = {
     "top1": "Top-1",
     "top5": "Top-5",
@@ -36,6 +39,14 @@ HEADINGS = {
     "f1@25": "F1@25",
     "f1@50": "F1@50",
     "memory_accuracy": "Memory",
+    "bleu1": "BLEU-1",
+    "bleu2": "BLEU-2",
+    "bleu3": "BLEU-3",
+    "bleu4": "BLEU-4",
+    "rouge_l": "ROUGE-L",
+    "cider_d": "CIDEr-D",
+    "meteor_exact_stem": "METEOR (exact, stem)",
+    "soda_c": "SODA_c",
 }
 
 
@@ -171,14 +182,23 @@ def log_probabilities(probabilities: Float[np.ndarray, "T C"]) -> Float[np.ndarr
 
 
 def score_table(rows: Mapping[str, Mapping[str, float]], *, title: str | None = None) -> Table:
-    """Lay out scores in percent, one row a model."""
-    names = {name: None for scores in rows.values() for name in scores}
+    """Lay out scores in percent, one row a model; many scores, one row a score."""
+    names = [*{name: None for scores in rows.values() for name in scores}]
+    headings = [HEADINGS.get(name, name.replace("_", " ")) for name in names]
+    cells = [
+        [f"{scores[name]:.1f}" if name in scores else "" for name in names]
+        for scores in rows.values()
+    ]
+    labels = [*rows]
+    if len(names) > MOST_COLUMNS:
+        labels, headings = headings, labels
+        cells = [[*column] for column in zip(*cells, strict=True)]
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("")
-    for name in names:
-        table.add_column(HEADINGS.get(name, name), justify="right")
-    for row, scores in rows.items():
-        table.add_row(row, *(f"{scores[name]:.1f}" if name in scores else "" for name in names))
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for label, row in zip(labels, cells, strict=True):
+        table.add_row(label, *row)
     return table
 
 

@@ -9,14 +9,18 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from vidmamba.caption_inference import caption_timeline
 from vidmamba.config import differences, from_plain
 from vidmamba.features.embed import embed_video, place_backbone
 from vidmamba.features.store import StoredFeatures
 from vidmamba.models.backbone import BackboneConfig, FrozenBackbone
 from vidmamba.report.page import write_page
+from vidmamba.tasks.captioning import CaptioningTask
 from vidmamba.tasks.classification import ClassificationTask
 from vidmamba.tasks.segmentation import SegmentationTask
 from vidmamba.timeline import Timeline, save_csv, save_json, save_webvtt, segments_from_frames
+
+Trained = SegmentationTask | ClassificationTask | CaptioningTask
 
 
 @dataclass(kw_only=True)
@@ -33,7 +37,7 @@ class PredictionReport:
     """Why a video could not be read, in one line."""
 
 
-def backbone_of(task: SegmentationTask | ClassificationTask) -> FrozenBackbone:
+def backbone_of(task: Trained) -> FrozenBackbone:
     """Build the backbone that a checkpoint's features came from.
 
     Raises:
@@ -79,7 +83,7 @@ def timeline_of(task: SegmentationTask, features: StoredFeatures) -> Timeline:
 
 def predict_videos(
     videos: Sequence[Path],
-    task: SegmentationTask,
+    task: SegmentationTask | CaptioningTask,
     out: Path,
     *,
     truths: Mapping[Path, Timeline] | None = None,
@@ -90,7 +94,7 @@ def predict_videos(
 
     Args:
         videos: the files.
-        task: a trained model.
+        task: a trained model, of segments or of captions.
         out: folder of the results.
         truths: timelines known to be true, drawn beside the predicted ones.
         scores: figures to show on a video's page.
@@ -107,7 +111,10 @@ def predict_videos(
             continue
         if features.meta["damage"]:
             report.damaged[video] = features.meta["damage"]
-        timeline = timeline_of(task, features)
+        if isinstance(task, CaptioningTask):
+            timeline = caption_timeline(task, features)
+        else:
+            timeline = timeline_of(task, features)
         for suffix, save in (("json", save_json), ("csv", save_csv), ("vtt", save_webvtt)):
             save(timeline, out / f"{stem}.{suffix}")
         page = out / f"{stem}.html"
@@ -163,7 +170,7 @@ def classify_videos(videos: Sequence[Path], task: ClassificationTask, out: Path)
     return report
 
 
-def _embedder(task: SegmentationTask | ClassificationTask) -> Callable[[Path], StoredFeatures]:
+def _embedder(task: Trained) -> Callable[[Path], StoredFeatures]:
     backbone = backbone_of(task)
     fps = task.feature_key["fps"]
     return lambda video: embed_video(video, backbone, fps=fps)

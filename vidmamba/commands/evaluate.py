@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from vidmamba.caption_evaluation import CaptionEvaluation, evaluate_captions
 from vidmamba.commands.parsing import task_of, values_of
 from vidmamba.commands.train import TRAIN
 from vidmamba.config import from_plain
@@ -18,7 +19,9 @@ from vidmamba.evaluation import (
     evaluate_set,
     score_table,
 )
+from vidmamba.metrics.captions import KNOWN_DIFFERENCES
 from vidmamba.metrics.videos import CompatName
+from vidmamba.tasks.captioning import CaptioningTask
 from vidmamba.tasks.checkpoints import load_checkpoint
 from vidmamba.tasks.classification import ClassificationTask
 from vidmamba.tasks.segmentation import SegmentationTask
@@ -45,17 +48,25 @@ def evaluate(
         out: File for the scores, as JSON.
     """
     task = load_checkpoint(checkpoint)
-    if not isinstance(task, SegmentationTask | ClassificationTask):
+    if not isinstance(task, SegmentationTask | ClassificationTask | CaptioningTask):
         raise ValueError(f"{checkpoint}: no evaluation for a model of {task.hparams['kind']}")
     source = _data_of(config) if config else from_plain(DataConfig, task.data)
     data = load_data(source)
-    evaluation: Evaluation | ClassEvaluation
+    evaluation: Evaluation | ClassEvaluation | CaptionEvaluation
     if isinstance(task, SegmentationTask):
         evaluation = evaluate_set(task, data, part=part, convention=convention, compat=compat)
         title = f"{part}, {compat or convention}"
-    else:
+    elif isinstance(task, ClassificationTask):
         evaluation, title = evaluate_classes(task, data, part=part), part
-    Console().print(score_table({title: evaluation.scores}))
+    else:
+        evaluation, title = evaluate_captions(task, data, part=part), part
+    console = Console()
+    console.print(score_table({title: evaluation.scores}))
+    if isinstance(evaluation, CaptionEvaluation):
+        if evaluation.who_did_what:
+            console.print(score_table({"right, %": evaluation.who_did_what}, title="Who did what"))
+        for line in KNOWN_DIFFERENCES:
+            console.print(f"{line}.", highlight=False, soft_wrap=True)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(evaluation.as_dict(), indent=1) + "\n")

@@ -5,13 +5,30 @@ from pathlib import Path
 from vidmamba.commands.troubles import report_troubles
 from vidmamba.features.videos import expand_videos
 from vidmamba.inference import classify_videos, predict_videos
+from vidmamba.tasks.caption_setup import load_captioning_task
+from vidmamba.tasks.captioning import CaptioningTask
 from vidmamba.tasks.checkpoints import load_checkpoint
 from vidmamba.tasks.classification import ClassificationTask
 from vidmamba.tasks.segmentation import SegmentationTask
 
 
+def caption(videos: list[str], *, checkpoint: Path, out: Path) -> int:
+    """Describe raw videos: JSON, CSV, WebVTT (subtitles in any player) and an HTML page for each.
+
+    Args:
+        videos: Video files, folders of them, or glob patterns.
+        checkpoint: What `train` or `demo` wrote for captions.
+        out: Folder for the results.
+    """
+    files = expand_videos(videos)
+    report = predict_videos(files, load_captioning_task(checkpoint), out)
+    for page in report.pages.values():
+        print(page)
+    return report_troubles(report.damaged, report.failed)
+
+
 def predict(videos: list[str], *, checkpoint: Path, out: Path) -> int:
-    """Name the actions in raw videos: JSON, CSV, WebVTT and an HTML page for each.
+    """Say what happens in raw videos: JSON, CSV, WebVTT and an HTML page for each.
 
     A model that classifies whole videos writes a JSON file for each, and a line to stdout.
 
@@ -22,7 +39,7 @@ def predict(videos: list[str], *, checkpoint: Path, out: Path) -> int:
     """
     files = expand_videos(videos)
     task = load_checkpoint(checkpoint)
-    if isinstance(task, SegmentationTask):
+    if isinstance(task, SegmentationTask | CaptioningTask):
         report = predict_videos(files, task, out)
         for page in report.pages.values():
             print(page)

@@ -6,11 +6,19 @@ from typing import Literal
 
 from rich.console import Console
 
+from vidmamba.caption_evaluation import evaluate_captions
 from vidmamba.config import to_plain
 from vidmamba.data import DataConfig, load_data
 from vidmamba.evaluation import evaluate_classes, evaluate_set, score_table
+from vidmamba.models.captioner import CaptionerConfig
 from vidmamba.models.classifier import ClassifierConfig
+from vidmamba.models.generation import GenerationConfig
 from vidmamba.models.segmenter import SegmenterConfig
+from vidmamba.models.tokenizer import TokenizerConfig
+from vidmamba.tasks.caption_batches import CaptionBatchConfig
+from vidmamba.tasks.caption_losses import CaptionLossConfig
+from vidmamba.tasks.caption_setup import load_captioning_task, make_captioning_task
+from vidmamba.tasks.captioning import Score
 from vidmamba.tasks.checkpoints import load_checkpoint, load_task
 from vidmamba.tasks.classification import ClassificationTask, make_classification_task
 from vidmamba.tasks.optim import OptimConfig
@@ -34,8 +42,9 @@ def train_segmentation(
     Args:
         data: What to train on.
         output: Folder for checkpoints and logs.
-        task: What is trained: segmentation (actions in time) or classification (whole videos);
-            each has options of its own, `vidmamba train --task NAME --help` lists them.
+        task: What is trained: segmentation (actions in time), classification (whole videos) or
+            captioning (sentences with times); each has options of its own, which
+            `vidmamba train --task NAME --help` lists.
         model: The network.
         optim: Optimiser and schedule.
         loss: What is minimised.
@@ -93,9 +102,69 @@ def train_classification(
     return _report(run)
 
 
+def train_captioning(
+    *,
+    data: DataConfig,
+    output: Path,
+    task: Literal["captioning"] = "captioning",
+    model: CaptionerConfig = CaptionerConfig(),
+    words: TokenizerConfig = TokenizerConfig(),
+    optim: OptimConfig = OptimConfig(),
+    loss: CaptionLossConfig = CaptionLossConfig(),
+    batches: CaptionBatchConfig = CaptionBatchConfig(),
+    generation: GenerationConfig = GenerationConfig(),
+    score: Score = "caption",
+    segmenter: Path | None = None,
+    language_model: Path | None = None,
+    trainer: TrainerConfig = TrainerConfig(),
+    seed: int = 0,
+) -> int:
+    """Train a model that describes videos in sentences with times, and names frames if asked to.
+
+    Args:
+        data: What to train on; its videos must have captions.
+        output: Folder for checkpoints and logs.
+        task: What is trained; segmentation and others have options of their own.
+        model: The network.
+        words: The tokenizer, trained on the training captions.
+        optim: Optimiser and schedule.
+        loss: What is minimised: words, times and, for both tasks from one stack, frames.
+        batches: What training sees of the captions.
+        generation: How captions are chosen.
+        score: What chooses the checkpoint: caption (SODA_c, of clips CIDEr) or loss.
+        segmenter: Checkpoint of a segmentation model of the same stack to start from.
+        language_model: Folder of a published Mamba or Mamba-2 language model to start from, in the
+            Hugging Face format.
+        trainer: Length, device and logs.
+        seed: Seeds the weights and the order of the videos.
+    """
+    seed_everything(seed)
+    labelled = load_data(data)
+    module = make_captioning_task(
+        labelled,
+        model=model,
+        words=words,
+        optim=optim,
+        loss=loss,
+        batches=batches,
+        generation=generation,
+        score=score,
+        segmenter=None if segmenter is None else load_task(segmenter),
+        language_model=language_model,
+        data_config=to_plain(data),
+    )
+    run = fit(module, labelled, trainer, seed=seed, output=output, collate=module.collate)
+    if labelled.validation:
+        best = load_captioning_task(run.best)
+        scores = evaluate_captions(best, labelled, part="validation").scores
+        Console().print(score_table({"validation": scores}))
+    return _report(run)
+
+
 TRAIN: dict[str, Callable[..., int]] = {
     "segmentation": train_segmentation,
     "classification": train_classification,
+    "captioning": train_captioning,
 }
 """What `vidmamba train --task NAME` calls."""
 

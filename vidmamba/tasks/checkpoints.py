@@ -6,11 +6,12 @@ from pathlib import Path
 import lightning as L
 import torch
 
+from vidmamba.tasks.captioning import CaptioningTask
 from vidmamba.tasks.classification import ClassificationTask
 from vidmamba.tasks.segmentation import SegmentationTask
 
 TASKS: dict[str, type[L.LightningModule]] = {
-    task.kind: task for task in (SegmentationTask, ClassificationTask)
+    task.kind: task for task in (SegmentationTask, ClassificationTask, CaptioningTask)
 }
 
 
