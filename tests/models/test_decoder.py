@@ -161,3 +161,5 @@ def test_a_shape_that_cannot_be_is_refused() -> None:
         DecoderConfig(vocabulary=5, attend_every=-1)
     with pytest.raises(ValueError, match=r"got 1\.0"):
         DecoderConfig(vocabulary=5, dropout=1.0)
+    with pytest.raises(ValueError, match=r"norm_epsilon in \(0, 1\), got 0\.0, nan"):
+        DecoderConfig(vocabulary=5, norm_epsilon=float("nan"))

@@ -196,6 +196,9 @@ def test_the_older_name_of_the_embeddings_is_known(tmp_path: Path) -> None:
         ("mamba", "hidden_size", 0),
         ("mamba", "num_hidden_layers", "3"),
         ("mamba", "layer_norm_epsilon", 0),
+        ("mamba", "layer_norm_epsilon", float("nan")),
+        ("mamba", "layer_norm_epsilon", True),
+        ("mamba", "quantization_config", {"quant_method": "bitsandbytes"}),
         ("mamba2", "use_bias", True),
         ("mamba2", "time_step_limit", [0.001, 0.1]),
         ("mamba2", "num_heads", 5),
@@ -223,11 +226,30 @@ def test_missing_unknown_and_misshapen_weights_are_refused_by_name(tmp_path: Pat
         ({k: w for k, w in weights.items() if k != key}, r"lacks 1 .*blocks\.1\.mixer\.dt_proj"),
         (weights | {"backbone.layers.7.extra": torch.ones(1)}, r"holds 1 .*blocks\.7\.extra"),
         (weights | {key: torch.ones(3)}, r"dt_proj\.bias is \[3\], but .* \[80\]"),
+        (weights | {key: weights[key].to(torch.int8)}, r"dt_proj\.bias is torch\.int8"),
+        (weights | {key: weights[key] / 0}, r"dt_proj\.bias holds .* no finite numbers"),
         (weights | {"lm_head.weight": torch.ones(WORDS, 40)}, "tie_word_embeddings is true"),
     ):
         save_file(changed, path)
         with pytest.raises(ValueError, match=message):
             load_language_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["mamba", "mamba2"])
+def test_a_bias_of_the_convolution_is_there_if_and_only_if_the_config_says_so(
+    name: str, tmp_path: Path
+) -> None:
+    saved(name, tmp_path)
+    path, key = tmp_path / "model.safetensors", "backbone.layers.1.mixer.conv1d.bias"
+    weights = load_file(path)
+    save_file({k: w for k, w in weights.items() if k != key}, path)
+    with pytest.raises(ValueError, match=r"lacks 1 .*blocks\.1\.mixer\.conv1d\.bias"):
+        load_language_model(tmp_path)
+    save_file(weights, path)
+    said = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(said | {"use_conv_bias": False}))
+    with pytest.raises(ValueError, match=r"holds 3 .*blocks\.0\.mixer\.conv1d\.bias"):
+        load_language_model(tmp_path)
 
 
 @pytest.mark.slow

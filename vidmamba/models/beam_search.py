@@ -46,7 +46,7 @@ def search(decoder: TokenDecoder, state: DecoderState, prompt: Tensor, rules: Ru
             state = state.reorder(rows)
         logits, state = decoder.step(token.view(-1, 1), state)
         logits = logits[:, -1]
-    return Generated([rules.caption(row) for row in best.tokens], best.scores.tolist())
+    return Generated([rules.caption(row) for row in best.tokens.tolist()], best.scores.tolist())
 
 
 class _Best:
@@ -54,7 +54,9 @@ class _Best:
 
     def __init__(self, prompt: Tensor, rules: Rules) -> None:
         self.rules = rules
-        self.tokens: list[list[int]] = prompt.tolist()
+        # wholly on the decoder's device: what is best is asked for once, when all is written
+        unwritten = prompt.new_full((prompt.shape[0], rules.config.max_tokens), rules.end)
+        self.tokens = torch.cat([prompt, unwritten], dim=1)
         self.scores = torch.full(prompt.shape[:1], -torch.inf, device=prompt.device)
 
     def offer(self, total: Tensor, tokens: Tensor, length: int) -> None:
@@ -62,8 +64,11 @@ class _Best:
         scores, beam = self.rules.score(total, length).max(dim=1)
         better = scores > self.scores
         self.scores = torch.where(better, scores, self.scores)
-        for video in better.nonzero().flatten().tolist():
-            self.tokens[video] = tokens[video * total.shape[1] + int(beam[video])].tolist()
+        rows = beam + total.shape[1] * torch.arange(len(beam), device=beam.device)
+        # later captions are longer, so that nothing of the one before is left behind
+        size = tokens.shape[1]
+        held = self.tokens[:, :size]
+        self.tokens[:, :size] = torch.where(better.unsqueeze(1), tokens[rows], held)
 
     def beatable(self, total: Tensor, length: int) -> Tensor:
         """Return for each video whether what is still being written could become better.

@@ -65,9 +65,11 @@ class DecoderConfig:
             )
         if self.attend_every and self.width % self.heads:
             raise ValueError(f"width {self.width} must split into {self.heads} equal heads")
-        if not 0 <= self.dropout < 1 or self.norm_epsilon <= 0:
+        if self.mixer not in ("mamba1", "mamba2"):
+            raise ValueError(f"mixer must be mamba1 or mamba2, got {self.mixer!r}")
+        if not 0 <= self.dropout < 1 or not 0 < self.norm_epsilon < 1:
             raise ValueError(
-                "dropout must lie in [0, 1) and norm_epsilon above 0, got "
+                "dropout must lie in [0, 1) and norm_epsilon in (0, 1), got "
                 f"{self.dropout}, {self.norm_epsilon}"
             )
 

@@ -1,5 +1,7 @@
 """Write captions with a token decoder: greedily, by beam search, or by sampling."""
 
+import math
+
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -26,10 +28,12 @@ def generate(
 
     The decoder is used as it is: in training mode its dropout makes captions vary. Where the rules
     leave no token, a caption ends, whatever min_tokens and ``allowed`` say. ``allowed`` is asked
-    before each token; in a beam search B counts its captions, those of one video together.
+    before each token; in a beam search B counts its captions, those of one video together. It is
+    asked about rows that have ended or left the beam too, whose answers change nothing.
 
     Raises:
-        ValueError: a token that the decoder lacks, or a start or mask of another shape.
+        ValueError: a token that the decoder lacks, a start or mask of another shape, or logits that
+            are no numbers.
     """
     videos, vocabulary = state.rows, decoder.config.vocabulary
     device = decoder.embed.weight.device
@@ -42,4 +46,10 @@ def generate(
     if used.min() < 0 or used.max() >= vocabulary:
         raise ValueError(f"start and end must lie in 0..{vocabulary - 1}, got {start}, {end}")
     rules = Rules(config, end, allowed, prompt.shape[1])
-    return (sample if config.kind == "sample" else search)(decoder, state, prompt, rules)
+    written = (sample if config.kind == "sample" else search)(decoder, state, prompt, rules)
+    if broken := [row for row, score in enumerate(written.scores) if not math.isfinite(score)]:
+        raise ValueError(
+            f"the logits of rows {broken[:5]} are no numbers; their memory, the state or the "
+            "decoder's weights hold NaN or infinity"
+        )
+    return written

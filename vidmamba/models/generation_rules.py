@@ -1,5 +1,6 @@
 """What a caption may say next, and how likely it is."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -54,9 +55,9 @@ class GenerationConfig:
                 "beams must be at least 1 and no_repeat_ngram at least 0, got "
                 f"{self.beams}, {self.no_repeat_ngram}"
             )
-        if self.temperature <= 0 or not 0 < self.top_p <= 1:
+        if not 0 < self.temperature < math.inf or not 0 < self.top_p <= 1:
             raise ValueError(
-                "temperature must be above 0 and top_p in (0, 1], got "
+                "temperature must be a number above 0 and top_p in (0, 1], got "
                 f"{self.temperature}, {self.top_p}"
             )
         if self.max_tokens < 1 or not 0 <= self.min_tokens <= self.max_tokens:
@@ -64,8 +65,11 @@ class GenerationConfig:
                 "max_tokens must be at least 1 and min_tokens between 0 and it, got "
                 f"{self.max_tokens}, {self.min_tokens}"
             )
-        if self.repetition_penalty < 1:
-            raise ValueError(f"repetition_penalty must be >= 1, got {self.repetition_penalty}")
+        if not 1 <= self.repetition_penalty < math.inf or not math.isfinite(self.length_penalty):
+            raise ValueError(
+                "repetition_penalty must be a number of at least 1 and length_penalty a number, "
+                f"got {self.repetition_penalty}, {self.length_penalty}"
+            )
 
 
 class Generated(NamedTuple):

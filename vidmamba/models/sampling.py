@@ -16,14 +16,15 @@ def sample(decoder: TokenDecoder, state: DecoderState, tokens: Tensor, rules: Ru
     config = rules.config
     # on the CPU: one seed draws the same everywhere
     generator = torch.Generator().manual_seed(config.seed)
+    size = (config.max_tokens, state.rows)
+    chances = torch.rand(size, generator=generator, dtype=torch.float64).to(tokens.device)
     logits, state = decoder.step(tokens, state)
     total = logits.new_zeros(state.rows, dtype=torch.float32)
     length = torch.zeros_like(total)
     writing = torch.ones_like(total, dtype=torch.bool)
-    for _ in range(config.max_tokens):
+    for chance in chances:
         found = rules.log_probabilities(logits[:, -1], tokens)
-        chance = torch.rand(state.rows, generator=generator, dtype=torch.float64)
-        token = choose(found / config.temperature, chance.to(found.device), config.top_p)
+        token = choose(found / config.temperature, chance, config.top_p)
         token = token.masked_fill(~writing, rules.end)
         total += found.gather(1, token[:, None])[:, 0].masked_fill(~writing, 0)
         length += writing
@@ -51,4 +52,5 @@ def choose(
     # the first token beyond the goal; rounding must not lead past the last that has a share
     place = torch.searchsorted(reached, goal, right=True)
     place = place.minimum((share > 0).sum(dim=-1, keepdim=True) - 1)
-    return order.gather(1, place)[:, 0]
+    # logits that are no numbers give none a share: any token, for the caller to refuse
+    return order.gather(1, place.clamp(min=0))[:, 0]
