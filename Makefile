@@ -23,7 +23,8 @@ demo: $(READY)
 	$(BIN)/vidmamba demo --out demo
 
 test: $(READY)
-	$(BIN)/pytest -m "not slow" --durations=10
+	@# a file's tests stay together: they share what is slow to make; a process a core, a thread each
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow" --durations=10
 
 lint: $(READY)
 	$(BIN)/ruff check .
