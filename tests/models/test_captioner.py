@@ -215,10 +215,9 @@ def test_a_causal_captioner_says_the_same_of_the_past_whatever_comes() -> None:
 # telling
 
 
-def talkative(**values: int | float) -> Captioner:
-    """Find an event at every tenth frame or so, and say anything of it."""
-    net = captioner(replace(CONFIG, events=replace(EVENTS, least_score=0.0)))
-    return net
+def talkative() -> Captioner:
+    """Find an event every few frames, and say anything of it."""
+    return captioner(replace(CONFIG, events=replace(EVENTS, least_score=0.0)))
 
 
 def test_what_is_told_is_sorted_inside_the_video_and_has_words() -> None:
@@ -254,7 +253,8 @@ def test_a_sentence_does_not_depend_on_those_written_beside_it(
 def test_nothing_found_is_nothing_told() -> None:
     net = captioner(replace(CONFIG, events=replace(EVENTS, least_score=1.0)))
     told = tell(net, torch.randn(10, 4), TOKENIZER, GenerationConfig())
-    assert told.texts == told.scores == []
+    assert told.texts == []
+    assert told.scores == []
     assert told.spans.shape == (0, 2)
 
 

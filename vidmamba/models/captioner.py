@@ -1,5 +1,6 @@
 """The captioner: frame features in; out come events, and the words of a sentence for each."""
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -90,6 +91,8 @@ class Captioner(nn.Module):
         shape = replace(config.decoder, vocabulary=vocabulary, memory_width=width)
         self.decoder = TokenDecoder(shape)
         self.mentions = nn.Linear(width, vocabulary)
+        # ten words of all: from even odds, the first hundred steps would teach nothing but rarity
+        nn.init.constant_(self.mentions.bias, -math.log(max(vocabulary / 10, 1.0)))
         self.head = FrameHead(width, num_classes) if num_classes else None
 
     def forward(
@@ -112,8 +115,10 @@ class Captioner(nn.Module):
         """
         states = self.encoder(features, mask)
         memory = self.window(states, mask.sum(dim=1), videos, spans)
+        # a batch without a sentence still has frames and events to learn from
+        nothing = memory.new_zeros(*tokens.shape, self.decoder.config.vocabulary)
         return CaptionerOutput(
-            self.decoder(tokens, memory=memory),
+            self.decoder(tokens, memory=memory) if len(tokens) else nothing,
             self.mentions(memory.mean(dim=1)),
             self.events(states) if self.events else None,
             self.head(states) if self.head else None,

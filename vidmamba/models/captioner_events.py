@@ -33,10 +33,10 @@ class EventConfig:
     middle: float = 0.15
     """How far from the middle, as a share of the event, frames learn its bounds."""
 
-    least_score: float = 0.3
+    least_score: float = 0.2
     """Least score, in 0..1, of an event that gets a sentence."""
 
-    most_overlap: float = 0.6
+    most_overlap: float = 0.5
     """Of two events with a temporal IoU above this, the one of the lower score is dropped."""
 
     def __post_init__(self) -> None:
@@ -102,11 +102,13 @@ def event_maps(
     Args:
         spans: start and end of each event, in frames.
         frames: T.
-        lengths: the typical ones, L of them.
+        lengths: the typical ones, L of them, none where no events are looked for.
         middle: how far from its middle, as a share of an event, its bounds are learned.
     """
     scores = np.zeros((frames, len(lengths)), dtype=np.float32)
     reach = np.zeros((frames, len(lengths), 2), dtype=np.float32)
+    if not lengths:
+        return scores, reach
     typical = np.log(lengths)
     for start, end in sorted(spans.tolist(), key=lambda span: span[0] - span[1]):
         length, centre = end - start, (start + end) / 2

@@ -41,7 +41,7 @@ class CaptionBatch(NamedTuple):
 
 def frame_edges(
     timestamps: Float64[np.ndarray, " T"], duration: float | None = None
-) -> Float64[np.ndarray, " T+1"]:
+) -> Float64[np.ndarray, " edges"]:
     """Return when each frame begins and the last one ends, in seconds.
 
     Without `duration` the last frame lasts as long as the median of the others, one alone for 1 s.
@@ -54,14 +54,14 @@ def frame_edges(
 
 
 def to_frames(
-    seconds: Float64[np.ndarray, "..."], edges: Float64[np.ndarray, " T+1"]
+    seconds: Float64[np.ndarray, "..."], edges: Float64[np.ndarray, " edges"]
 ) -> Float64[np.ndarray, "..."]:
     """Return times as frames, with their fractions: frame t lasts from t to t + 1."""
     return np.interp(seconds, edges, np.arange(len(edges), dtype=np.float64))
 
 
 def to_seconds(
-    frames: Float64[np.ndarray, "..."], edges: Float64[np.ndarray, " T+1"]
+    frames: Float64[np.ndarray, "..."], edges: Float64[np.ndarray, " edges"]
 ) -> Float64[np.ndarray, "..."]:
     """Return frames, with their fractions, as times: the inverse of `to_frames`."""
     return np.interp(frames, np.arange(len(edges), dtype=np.float64), edges)

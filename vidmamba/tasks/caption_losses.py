@@ -18,17 +18,17 @@ from vidmamba.tasks.caption_batches import CaptionBatch
 class CaptionLossConfig:
     """Weights of the losses; 0 leaves one out, and with it what it teaches."""
 
-    words: float = 2.0
+    words: float = 3.0
     """Cross-entropy of each token, given those before."""
 
-    mentions: float = 0.1
+    mentions: float = 0.3
     """Which tokens a sentence uses, told at once from its window. No caption is read off it; it
     shows the states what to tell apart long before the decoder knows how to ask."""
 
     times: float = 2.0
     """Where events are: scores and bounds. No matter where each video is one event."""
 
-    frames: float = 1.0
+    frames: float = 0.5
     """The classes of frames, where the data has them: one stack for segments and sentences."""
 
     label_smoothing: float = 0.05

@@ -1,0 +1,402 @@
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning import Trainer
+from tokenizers import Tokenizer
+
+from vidmamba.config import to_plain
+from vidmamba.datasets.batching import make_loader
+from vidmamba.datasets.records import LabelledSet, VideoItem
+from vidmamba.models.augment import AugmentConfig
+from vidmamba.models.captioner import CaptionerConfig
+from vidmamba.models.captioner_events import EventConfig
+from vidmamba.models.decoder import DecoderConfig
+from vidmamba.models.segmenter import SegmenterConfig
+from vidmamba.models.tokenizer import TokenizerConfig, train_tokenizer
+from vidmamba.nn.stack import StackConfig
+from vidmamba.tasks.caption_batches import (
+    CaptionBatch,
+    CaptionBatchConfig,
+    CaptionCollator,
+    frame_edges,
+    to_frames,
+    to_seconds,
+)
+from vidmamba.tasks.caption_losses import CaptionLossConfig, caption_losses, word_loss
+from vidmamba.tasks.caption_setup import load_captioning_task, make_captioning_task
+from vidmamba.tasks.captioning import CaptioningTask
+from vidmamba.tasks.optim import OptimConfig
+from vidmamba.tasks.segmentation import LossConfig, make_task
+from vidmamba.timeline import Caption
+
+MODEL = CaptionerConfig(
+    stack=StackConfig(width=24, depth=1, dropout=0.0),
+    augment=AugmentConfig(channel_dropout=0.0),
+    events=EventConfig(channels=1),
+    decoder=DecoderConfig(vocabulary=1, width=24, depth=1),
+    window=8,
+)
+WORDS = TokenizerConfig(words=400, least_count=1)
+ANIMALS = ("dog", "cat")
+
+
+def video(number: int) -> VideoItem:
+    """An animal comes, with a ball or without; when it leaves, the pictures say only that it does.
+
+    Features: 0 and 1 the animal, 2 a ball, both while it comes; 3 it leaves.
+    """
+    animal, ball = number % 2, (number + number // 2) % 2
+    start = 3 + number % 3
+    come, leave, frames = (start, start + 6), (start + 16, start + 24), start + 28
+    features = np.random.default_rng(number).normal(0, 0.1, (frames, 4)).astype(np.float32)
+    features[slice(*come), animal] += 3
+    features[slice(*come), 2] += 3 * ball
+    features[slice(*leave), 3] += 3
+    labels = np.zeros(frames, dtype=np.int64)
+    labels[slice(*come)], labels[slice(*leave)] = 1, 2
+    name, thing = ANIMALS[animal], ("no ball", "a ball")[ball]
+    return VideoItem(
+        name=f"v{number}",
+        features=features,
+        labels=labels,
+        timestamps=np.arange(frames) / 4,
+        captions=(
+            Caption(start=come[0] / 4, end=come[1] / 4, text=f"The {name} comes with {thing}."),
+            Caption(start=leave[0] / 4, end=leave[1] / 4, text=f"The {name} leaves with {thing}."),
+        ),
+    )
+
+
+def labelled_set(number: int = 8, **values: Any) -> LabelledSet:
+    items = tuple(video(k) for k in range(number))
+    return LabelledSet(
+        class_names=("nothing", "come", "leave"),
+        background=(0,),
+        train=items,
+        validation=items,
+        test=items,
+        feature_key={"width": 4, "source": "made up"},
+        **values,
+    )
+
+
+def clips(number: int = 8) -> LabelledSet:
+    """Each video's whole is one event, told of by two people."""
+    data = labelled_set(number)
+
+    def whole(item: VideoItem) -> VideoItem:
+        end = float(frame_edges(item.timestamps)[-1])
+        texts = [caption.text for caption in item.captions]
+        return replace(
+            item, captions=tuple(Caption(start=0.0, end=end, text=text) for text in texts)
+        )
+
+    train = tuple(whole(item) for item in data.train)
+    return replace(data, train=train, validation=train[:3], test=train)
+
+
+def new_task(data: LabelledSet, **values: Any) -> CaptioningTask:
+    torch.manual_seed(0)
+    given: dict[str, Any] = {
+        "model": MODEL,
+        "optim": OptimConfig(lr=1e-2),
+        "loss": CaptionLossConfig(),
+        "words": WORDS,
+        "data_config": {"root": "x"},
+    }
+    return make_captioning_task(data, **given | values)
+
+
+def fit(
+    task: CaptioningTask, data: LabelledSet, folder: Path, *, epochs: int, validate: bool = True
+) -> Trainer:
+    trainer = Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=epochs,
+        gradient_clip_val=1.0,
+    )
+    train, held_back = (
+        make_loader(items, batch_size=2, shuffle=shuffle, collate=task.collate)
+        for items, shuffle in ((data.train, True), (data.validation, False))
+    )
+    trainer.fit(task, train, held_back if validate else None)
+    return trainer
+
+
+def told(task: CaptioningTask, item: VideoItem) -> tuple[Caption, ...]:
+    return task.predict(item.read_features(), frame_edges(item.timestamps)).captions
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_it_learns_to_say_all_it_was_taught_and_says_it_again_from_its_checkpoint(
+    tmp_path: Path,
+) -> None:
+    data = labelled_set(2)
+    task = new_task(data)
+    trainer = fit(task, data, tmp_path, epochs=120)
+    assert trainer.callback_metrics["val/score"] > 90
+    assert trainer.callback_metrics["val/score"] == trainer.callback_metrics["val/soda_c"]
+    for item in data.train:
+        captions = told(task, item)
+        # what it leaves with, it came with: that is long gone
+        assert [c.text for c in captions] == [c.text for c in item.captions]
+        for found, true in zip(captions, item.captions, strict=True):
+            assert abs(found.start - true.start) < 0.5
+            assert abs(found.end - true.end) < 0.5
+    checkpoint = tmp_path / "model.ckpt"
+    trainer.save_checkpoint(checkpoint)
+    torch.load(checkpoint, weights_only=True)
+    again = load_captioning_task(checkpoint)
+    for item in data.train:
+        assert told(again, item) == told(task, item)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_a_clip_gets_one_of_its_sentences_and_is_scored_against_all(tmp_path: Path) -> None:
+    data = clips(2)
+    task = new_task(data, batches=CaptionBatchConfig(references=2))
+    assert task.net.events is None
+    trainer = fit(task, data, tmp_path, epochs=60)
+    assert trainer.callback_metrics["val/score"] == trainer.callback_metrics["val/cider_d"]
+    right = 0
+    for item in data.train:
+        captions = told(task, item)
+        assert [(c.start, c.end) for c in captions] == [(c.start, c.end) for c in item.captions[:1]]
+        right += captions[0].text in {c.text for c in item.captions}
+    assert right == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_two_runs_of_one_seed_are_one_run(tmp_path: Path) -> None:
+    data = labelled_set(4)
+    states = []
+    for run in ("one", "other"):
+        task = new_task(data, batches=CaptionBatchConfig(jitter=0.2), score="loss")
+        trainer = fit(task, data, tmp_path / run, epochs=2)
+        score, loss = (trainer.callback_metrics[name] for name in ("val/score", "val/loss"))
+        assert score == -loss
+        states.append(task.state_dict())
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+
+
+def losses_of(task: CaptioningTask, items: tuple[VideoItem, ...]) -> dict[str, torch.Tensor]:
+    batch = task.collate(items)
+    return caption_losses(batch, task.eval()(batch), task.tokenizer, task.loss)
+
+
+def test_each_loss_may_be_left_out_but_not_all() -> None:
+    data = labelled_set(4)
+    every = losses_of(new_task(data), data.train)
+    assert {*every} == {"words", "mentions", "times", "frames"}
+    for name in every:
+        task = new_task(data, loss=CaptionLossConfig(**{name: 0.0}))
+        assert {*losses_of(task, data.train)} == {*every} - {name}
+    assert new_task(data, loss=CaptionLossConfig(frames=0.0)).net.head is None
+    with pytest.raises(ValueError, match="must have a weight above 0"):
+        CaptionLossConfig(words=0.0, times=0.0, frames=0.0)
+
+
+def test_the_loss_of_a_video_does_not_depend_on_the_padding_beside_it() -> None:
+    data = labelled_set(3)
+    task = new_task(data, batches=CaptionBatchConfig(jitter=0.0))
+    alone = [losses_of(task, (item,)) for item in data.train]
+    for row in (0, 1):
+        batch = task.collate([data.train[row], data.train[2]])
+        out = task.eval()(batch)
+        mine = batch.videos == 0
+        words = word_loss(out.words[mine], batch.tokens[mine, 1:], task.tokenizer.pad, 0.05)
+        torch.testing.assert_close(words, alone[row]["words"])
+
+
+def test_a_batch_without_a_sentence_costs_frames_and_events_alone() -> None:
+    data = labelled_set(2)
+    silent = tuple(replace(item, captions=()) for item in data.train)
+    task = new_task(data)
+    losses = losses_of(task, silent)
+    assert losses["words"] == losses["mentions"] == 0
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    torch.stack([*losses.values()]).sum().backward()
+
+
+# batches
+
+
+def collator(data: LabelledSet, **values: Any) -> CaptionCollator:
+    texts = [caption.text for item in data.train for caption in item.captions]
+    time_tokens = values.pop("time_tokens", 0)
+    tokenizer = train_tokenizer(texts, replace(WORDS, time_tokens=time_tokens))
+    model = replace(MODEL, events=EventConfig(lengths=values.pop("lengths", (7.0,))), context=0.5)
+    return CaptionCollator(tokenizer, model, CaptionBatchConfig(**values))
+
+
+def test_a_batch_holds_each_sentence_at_its_frames() -> None:
+    data = labelled_set(3)
+    make = collator(data, jitter=0.0)
+    batch = make(data.train)
+    assert isinstance(batch, CaptionBatch)
+    assert batch.videos.tolist() == [0, 0, 1, 1, 2, 2]
+    for row, (number, span) in enumerate(
+        zip(batch.videos.tolist(), batch.spans.tolist(), strict=True)
+    ):
+        item = data.train[number]
+        caption = item.captions[row % 2]
+        assert span == pytest.approx([caption.start * 4, caption.end * 4])
+        assert make.tokenizer.decode(batch.tokens[row].tolist()) == caption.text
+        assert batch.tokens[row, 0] == make.tokenizer.begin
+    peaks = [torch.nonzero(batch.events.scores[row, :, 0] == 1).flatten() for row in range(3)]
+    assert [p.tolist() for p in peaks] == [[6, 23], [7, 24], [8, 25]]
+
+
+def test_jitter_moves_bounds_no_further_than_asked_and_times_tell_where_they_were() -> None:
+    data = labelled_set(8)
+    make = collator(data, jitter=0.2, time_tokens=1001)
+    batch, still = make(data.train), collator(data, jitter=0.0)(data.train)
+    length = still.spans[:, 1:] - still.spans[:, :1]
+    moved = (batch.spans - still.spans) / length
+    assert moved.abs().max() <= 0.2
+    assert moved.std() > 0.05
+    for row in range(len(batch.tokens)):
+        start, end = batch.spans[row].tolist()
+        first, width = start - 0.5 * (end - start), 2 * (end - start)
+        shares = [make.tokenizer.decode_time(token) for token in batch.tokens[row, 1:3].tolist()]
+        assert None not in shares
+        true = [first + share * width for share in shares if share is not None]
+        assert true == pytest.approx(still.spans[row].tolist(), abs=width / 1000)
+
+
+def test_the_seed_fixes_what_is_drawn_and_a_workers_copy_draws_the_same() -> None:
+    data = clips()
+    make = collator(data, seed=3, lengths=())
+    other = pickle.loads(pickle.dumps(make))
+    rows = [make(data.train).tokens for _ in range(6)]
+    assert all(torch.equal(row, other(data.train).tokens) for row in rows)
+    assert any(not torch.equal(rows[0], row) for row in rows[1:])
+    # one of each clip's two sentences at a time, by and by each of them
+    assert {tuple(row.shape[:1]) for row in rows} == {(8,)}
+    first = {make.tokenizer.decode(row[0].tolist()) for row in rows}
+    assert first <= {caption.text for caption in data.train[0].captions}
+    both = collator(data, references=5, lengths=())(data.train)
+    assert both.videos.tolist() == [k for k in range(8) for _ in range(2)]
+
+
+def test_long_sentences_are_cut_and_a_caption_beyond_the_video_is_refused_by_name() -> None:
+    data = labelled_set(1)
+    assert collator(data, most_words=2)(data.train).tokens.shape[1] == 4
+    late = Caption(start=100.0, end=101.0, text="Too late.")
+    item = replace(data.train[0], captions=(late,))
+    with pytest.raises(ValueError, match=r"v0: a caption begins at 100 s, but its 31 frames end"):
+        collator(data)([item])
+    over = replace(data.train[0], captions=(Caption(start=1.0, end=99.0, text="Over."),))
+    assert collator(data, jitter=0.0)([over]).spans.tolist() == [[4.0, 31.0]]
+
+
+def test_frames_and_seconds_are_each_others_inverse_at_any_rate() -> None:
+    edges = frame_edges(np.array([0.0, 0.1, 0.9, 1.0]))
+    assert edges.tolist() == [0.0, 0.1, 0.9, 1.0, pytest.approx(1.1)]
+    frames = np.array([0.0, 1.5, 2.0, 4.0])
+    np.testing.assert_allclose(to_seconds(frames, edges), [0.0, 0.5, 0.9, 1.1])
+    np.testing.assert_allclose(to_frames(to_seconds(frames, edges), edges), frames)
+    assert frame_edges(np.array([2.0])).tolist() == [2.0, 3.0]
+    assert frame_edges(np.array([0.0, 1.0]), 7.5)[-1] == 7.5
+    # a container that claims less than its frames last does not cut them off
+    assert frame_edges(np.array([0.0, 1.0]), 0.5)[-1] > 1.0
+
+
+# beginnings
+
+
+def test_it_may_start_from_a_segmenter_of_its_stack_and_from_no_other() -> None:
+    data = labelled_set(4)
+
+    def segmenter(width: int, key: dict[str, Any]) -> Any:
+        stack = replace(MODEL.stack, width=width)
+        return make_task(
+            replace(data, feature_key=key),
+            model=SegmenterConfig(stack=stack, augment=MODEL.augment),
+            optim=OptimConfig(),
+            loss=LossConfig(),
+            data_config={},
+        )
+
+    fitting = segmenter(24, data.feature_key)
+    task = new_task(data, segmenter=fitting)
+    features = data.train[0].read_features()
+    edges = frame_edges(data.train[0].timestamps)
+    found = task.predict(features, edges).probabilities
+    assert found is not None
+    np.testing.assert_allclose(found, fitting.probabilities(features), rtol=1e-5)
+    with pytest.raises(ValueError, match="segmenter does not fit"):
+        new_task(data, segmenter=segmenter(16, data.feature_key))
+    with pytest.raises(ValueError, match="source: expected 'else', found 'made up'"):
+        new_task(data, segmenter=segmenter(24, data.feature_key | {"source": "else"}))
+
+
+def test_it_may_start_from_a_language_model_and_comes_back_without_its_folder(
+    tmp_path: Path,
+) -> None:
+    from transformers import MambaConfig, MambaForCausalLM  # slow to import
+
+    data = labelled_set(4)
+    words = train_tokenizer([c.text for i in data.train for c in i.captions], WORDS).words
+    size = Tokenizer.from_str(words).get_vocab_size()
+    folder = tmp_path / "model"
+    shape = MambaConfig(vocab_size=size + 7, hidden_size=32, num_hidden_layers=2, state_size=4)
+    model = MambaForCausalLM(shape)
+    model.save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"tokenizer\.json: no such file"):
+        new_task(data, language_model=folder)
+    (folder / "tokenizer.json").write_text(words)
+    task = new_task(data, language_model=folder)
+    assert task.tokenizer.pad == size + 7
+    # before training it says what the language model says, whatever it sees
+    text = torch.tensor([task.tokenizer.encode("The dog comes")])
+    memory = torch.randn(1, 8, MODEL.stack.width)
+    with torch.no_grad():
+        expected = model(text).logits
+        found = task.net.decoder(text, memory=memory)[..., : size + 7]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    checkpoint = tmp_path / "model.ckpt"
+    content = {"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}
+    torch.save(content, checkpoint)
+    (folder / "config.json").unlink()
+    again = load_captioning_task(checkpoint)
+    assert told(again, data.train[0]) == told(task.eval(), data.train[0])
+
+
+def test_what_a_checkpoint_is_not_is_said_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "other.ckpt"
+    with pytest.raises(ValueError, match=r"other\.ckpt: no such checkpoint file"):
+        load_captioning_task(path)
+    path.write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"other\.ckpt: not a vidmamba checkpoint"):
+        load_captioning_task(path)
+    torch.save({"hyper_parameters": {"kind": "segmentation"}, "state_dict": {}}, path)
+    with pytest.raises(ValueError, match=r"other\.ckpt: a segmentation model; this needs a cap"):
+        load_captioning_task(path)
+
+
+def test_data_without_captions_and_other_data_are_refused() -> None:
+    data = labelled_set(2)
+    silent = tuple(replace(item, captions=()) for item in data.train)
+    with pytest.raises(ValueError, match="none of 2 training videos has any"):
+        new_task(replace(data, train=silent))
+    task = new_task(data)
+    task.check_data(data)
+    with pytest.raises(ValueError, match="source: expected 'made up', found 'elsewhere'"):
+        task.check_data(replace(data, feature_key={"width": 4, "source": "elsewhere"}))
+    with pytest.raises(ValueError, match="class names: expected"):
+        task.check_data(replace(data, class_names=("nothing", "come", "go")))
+    assert to_plain(MODEL)["events"]["lengths"] is None
+    assert task.hparams["model"]["events"]["lengths"]
