@@ -30,9 +30,9 @@ class TokenizerConfig:
     sentence's first word then also counts for the same word elsewhere."""
 
     time_tokens: int = 0
-    """Tokens that stand for times: bins of the window that a sentence is about; 0 is none. With them
-    a sentence corrects the bounds that the event head found; on errands' validation part 100 of them
-    made both worse (recall 68 instead of 79, words too), so the head's bounds stand by default."""
+    """Tokens that stand for times: bins of the window that a sentence is about; 0 is none. With
+    them a sentence corrects the bounds that the event head found; on errands' validation part 100
+    of them made things worse (recall 68 instead of 79), so by default the head's bounds stand."""
 
     def __post_init__(self) -> None:
         if self.words < BYTES:

@@ -23,8 +23,8 @@ class CaptionLossConfig:
 
     mentions: float = 0.3
     """Which tokens a sentence uses, told at once from its window. No caption is read off it; it
-    shows the states what to tell apart long before the decoder knows how to ask: on errands'
-    validation part, after as many steps, 84 % of the persons were right with it and 39 % without."""
+    shows the states what to tell apart long before the decoder knows how to ask: after as many
+    steps on errands, 84 % of the validation part's persons were right with it, 39 % without."""
 
     times: float = 2.0
     """Where events are: scores and bounds. No matter where each video is one event."""
