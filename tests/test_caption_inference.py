@@ -13,6 +13,7 @@ from vidmamba.models.captioner_events import EventConfig, FoundEvents
 from vidmamba.models.decoder import DecoderConfig
 from vidmamba.models.tokenizer import TokenizerConfig
 from vidmamba.nn.stack import StackConfig
+from vidmamba.tasks.caption_batches import frame_edges, to_frames, to_seconds
 from vidmamba.tasks.caption_losses import CaptionLossConfig
 from vidmamba.tasks.caption_setup import make_captioning_task
 from vidmamba.tasks.captioning import CaptioningTask
@@ -140,3 +141,15 @@ def test_captions_of_a_data_set_are_those_of_its_videos() -> None:
     longer = caption_features(task, clip.read_features(), clip.timestamps, duration=2.4)
     assert longer[0].end == 2.4
     assert longer[0].text == told[0].text
+
+
+def test_frames_and_seconds_are_each_others_inverse_at_any_rate() -> None:
+    edges = frame_edges(np.array([0.0, 0.1, 0.9, 1.0]))
+    assert edges.tolist() == [0.0, 0.1, 0.9, 1.0, pytest.approx(1.1)]
+    frames = np.array([0.0, 1.5, 2.0, 4.0])
+    np.testing.assert_allclose(to_seconds(frames, edges), [0.0, 0.5, 0.9, 1.1])
+    np.testing.assert_allclose(to_frames(to_seconds(frames, edges), edges), frames)
+    assert frame_edges(np.array([2.0])).tolist() == [2.0, 3.0]
+    assert frame_edges(np.array([0.0, 1.0]), 7.5)[-1] == 7.5
+    # a container that claims less than its frames last does not cut them off
+    assert frame_edges(np.array([0.0, 1.0]), 0.5)[-1] > 1.0

@@ -24,8 +24,6 @@ from vidmamba.tasks.caption_batches import (
     CaptionBatchConfig,
     CaptionCollator,
     frame_edges,
-    to_frames,
-    to_seconds,
 )
 from vidmamba.tasks.caption_losses import CaptionLossConfig, caption_losses, word_loss
 from vidmamba.tasks.caption_setup import load_captioning_task, make_captioning_task
@@ -300,18 +298,6 @@ def test_long_sentences_are_cut_and_a_caption_beyond_the_video_is_refused_by_nam
         collator(data)([item])
     over = replace(data.train[0], captions=(Caption(start=1.0, end=99.0, text="Over."),))
     assert collator(data, jitter=0.0)([over]).spans.tolist() == [[4.0, 31.0]]
-
-
-def test_frames_and_seconds_are_each_others_inverse_at_any_rate() -> None:
-    edges = frame_edges(np.array([0.0, 0.1, 0.9, 1.0]))
-    assert edges.tolist() == [0.0, 0.1, 0.9, 1.0, pytest.approx(1.1)]
-    frames = np.array([0.0, 1.5, 2.0, 4.0])
-    np.testing.assert_allclose(to_seconds(frames, edges), [0.0, 0.5, 0.9, 1.1])
-    np.testing.assert_allclose(to_frames(to_seconds(frames, edges), edges), frames)
-    assert frame_edges(np.array([2.0])).tolist() == [2.0, 3.0]
-    assert frame_edges(np.array([0.0, 1.0]), 7.5)[-1] == 7.5
-    # a container that claims less than its frames last does not cut them off
-    assert frame_edges(np.array([0.0, 1.0]), 0.5)[-1] > 1.0
 
 
 # beginnings
