@@ -46,6 +46,18 @@ def test_equal_lengths_keep_some_spread() -> None:
     assert np.isfinite(durations.log_probabilities(np.array([0]), np.array([1, 20]))).all()
 
 
+def test_frames_without_a_label_end_a_segment() -> None:
+    cut = np.repeat([0, 1, -1, 1, -100], [10, 8, 3, 40, 2])
+    apart = [np.repeat([0, 1], [10, 8]), np.repeat([1], 40)]
+    one, other = learn_durations([cut], 2), learn_durations(apart, 2)
+    np.testing.assert_array_equal(one.log_means, other.log_means)
+    np.testing.assert_array_equal(one.log_deviations, other.log_deviations)
+    # of 8 and 40 frames, not of 48
+    logs = np.log([10, 8, 40])
+    drawn = np.log([8, 40]).sum() + PSEUDO_SEGMENTS * logs.mean()
+    assert one.log_means[1] == pytest.approx(drawn / (2 + PSEUDO_SEGMENTS))
+
+
 def test_no_frame_is_nothing_to_learn_from() -> None:
     with pytest.raises(ValueError, match="one frame or more, got none"):
         learn_durations([np.zeros(0, dtype=np.int64)], 2)

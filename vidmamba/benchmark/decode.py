@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from vidmamba import __version__
 from vidmamba.benchmark.outputs import RunFiles
+from vidmamba.benchmark.code import DECODING, code_key
 from vidmamba.benchmark.runs import hash_of, labels_key
 from vidmamba.config import to_plain
-from vidmamba.datasets.records import UNLABELLED, VideoItem
+from vidmamba.datasets.records import VideoItem
 from vidmamba.decoding import DecodingConfig, learn_decoder
 
 
@@ -74,11 +74,11 @@ class Teachers:
         at = tuple(id(video) for video in videos)
         if at not in self._known:
             labels = tuple(
-                video.labels[video.labels != UNLABELLED].astype(np.int16) for video in videos
+                video.labels.astype(np.int16) for video in videos
             )
             self._known[at] = labels, labels_key(videos)
         taught, teachers = self._known[at]
-        content = {"decoding": to_plain(config), "taught": teachers, "version": __version__}
+        content = {"decoding": to_plain(config), "taught": teachers, "code": code_key(DECODING)}
         return DecodingJob(
             folder=folder,
             part=part,

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 
 from vidmamba import __version__
+from vidmamba.benchmark.code import LEARNING, code_key
 from vidmamba.benchmark.outputs import RunFiles
+from vidmamba.benchmark.quick import save_task, train_quickly
 from vidmamba.benchmark.recipes import Candidate
 from vidmamba.config import to_plain
 from vidmamba.data import DataConfig, load_data
@@ -59,7 +61,7 @@ class Run:
         return root / self.candidate.name / f"{stem}-{self.key(data)}"
 
     def key(self, data: LabelledSet) -> str:
-        """Return a hash of all that the run learns from; of the test videos, their names alone."""
+        """Return a hash of all that the run learns from, the code too; of test videos, their names."""
         settings = to_plain(self.candidate.settings)
         config = to_plain(self.data)
         for part, fields in (("trainer", settings["trainer"]), ("data", config)):
@@ -69,7 +71,7 @@ class Run:
             "settings": settings,
             "data": config,
             "seed": self.seed,
-            "version": __version__,
+            "code": code_key(LEARNING),
             "features": data.feature_key,
             "classes": data.class_names,
             "train": labels_key(data.train),
@@ -129,12 +131,18 @@ def train_run(run: Run, folder: Path, *, jobs: int, keep_checkpoint: bool) -> No
         loss=settings.loss,
         data_config=to_plain(run.data),
     )
+    device = device_of(settings.trainer.accelerator)
     start = time.perf_counter()
     with (folder / "train.log").open("w") as log, redirect_stderr(log):
-        trained = fit(task, data, settings.trainer, seed=run.seed, output=folder)
+        if data.validation:  # the epoch is chosen by it
+            trained = fit(task, data, settings.trainer, seed=run.seed, output=folder)
+            task = load_task(trained.best).to(device)
+            trained.last.unlink()
+        else:
+            train_quickly(task, data.train, settings.trainer, seed=run.seed, device=device)
+            save_task(task, folder / "best.ckpt")
     seconds = time.perf_counter() - start
-    device = _device(settings.trainer.accelerator)
-    found, speed = _label(load_task(trained.best).to(device), data)
+    found, speed = _label(task, data)
     frames = sum(item.num_frames for item in data.train) * settings.trainer.epochs
     record = {
         "run": run.name,
@@ -143,6 +151,7 @@ def train_run(run: Run, folder: Path, *, jobs: int, keep_checkpoint: bool) -> No
         "seed": run.seed,
         "without": run.without,
         "version": __version__,
+        "code": code_key(LEARNING),
         "parameters": sum(p.numel() for p in task.net.parameters()),
         "train_seconds": seconds,
         "train_frames_per_second": frames / seconds,
@@ -151,12 +160,12 @@ def train_run(run: Run, folder: Path, *, jobs: int, keep_checkpoint: bool) -> No
         "jobs": jobs,
     }
     if not keep_checkpoint:
-        for checkpoint in {trained.best, trained.last}:
-            checkpoint.unlink(missing_ok=True)
+        (folder / "best.ckpt").unlink()
     RunFiles(folder).write(record, found)
 
 
-def _device(accelerator: str) -> str:
+def device_of(accelerator: str) -> str:
+    """Return where a trainer with this accelerator trains."""
     return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,10 @@ from vidmamba.decoding.align import settle
 from vidmamba.decoding.boundaries import decode_boundaries
 from vidmamba.decoding.checks import boundary_costs, checked_boundaries, checked_log_probabilities
 from vidmamba.decoding.config import DecodingConfig
-from vidmamba.decoding.durations import Durations, learn_durations
+from vidmamba.decoding.durations import Durations, labelled_runs, learn_durations
 from vidmamba.decoding.grammar import learn_grammar
 from vidmamba.decoding.search import search
 from vidmamba.decoding.switch import decode_switch
-from vidmamba.timeline import runs
 
 PLACES = 1000
 """Where a segment of a video may start at most, before starts are moved to the best frames."""
@@ -164,19 +164,27 @@ class Decoder:
 def learn_decoder(
     config: DecodingConfig, labels: Sequence[Int[np.ndarray, " _"]], num_classes: int
 ) -> Decoder:
-    """Learn orders and lengths from training videos; one without a frame teaches nothing.
+    """Learn orders and lengths from training videos; one without a label teaches nothing.
+
+    Where nobody labelled a stretch of frames, the segments around it are two, each of its own
+    length; the order goes on behind it, naming once an action that stands on both sides.
 
     Args:
         config: how videos will be labelled.
-        labels: each training video's frame labels, at the rate that will be decoded.
+        labels: each training video's frame labels, at the rate that will be decoded, below 0 where
+            there is none.
         num_classes: C.
 
     Raises:
-        ValueError: a label is no class, or there is no frame.
+        ValueError: a label is no class, or no frame is labelled.
     """
     return Decoder(
         config,
         num_classes=num_classes,
-        transcripts=[[label for _, _, label in runs(video)] for video in labels if video.size],
+        transcripts=[order for video in labels if (order := _order(video))],
         durations=learn_durations(labels, num_classes, weight=config.duration_weight),
     )
+
+
+def _order(labels: Int[np.ndarray, " _"]) -> list[int]:
+    return [label for label, _ in groupby(label for label, _ in labelled_runs(labels))]

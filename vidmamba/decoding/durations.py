@@ -45,6 +45,11 @@ class Durations:
         return self.weight * (-0.5 * distances**2 - np.log(deviations * np.sqrt(2 * np.pi)) - logs)
 
 
+def labelled_runs(labels: Int[np.ndarray, " _"]) -> list[tuple[int, int]]:
+    """Return (label, frames) of each stretch of equal labels; below 0, frames have none."""
+    return [(label, end - start) for start, end, label in runs(labels) if label >= 0]
+
+
 def learn_durations(
     labels: Sequence[Int[np.ndarray, " _"]], num_classes: int, *, weight: float | int = 1
 ) -> Durations:
@@ -53,21 +58,22 @@ def learn_durations(
     A class never seen has the distribution of all segments.
 
     Args:
-        labels: frame labels of training videos, at the rate that will be decoded.
+        labels: frame labels of training videos, at the rate that will be decoded; those below 0
+            are of frames that nobody labelled, where a segment ends.
         num_classes: C.
         weight: factor of all log-probabilities.
 
     Raises:
-        ValueError: there is no frame, or a label is none of the classes.
+        ValueError: no frame is labelled, or a label is none of the classes.
     """
     for number, video in enumerate(labels):
-        wrong = video[(video < 0) | (video >= num_classes)]
+        wrong = video[video >= num_classes]
         if wrong.size:
             raise ValueError(
-                f"labels must be classes from 0 to {num_classes - 1}, got {wrong[0]} in video "
-                f"{number}: leave out frames without a label"
+                f"labels must be classes from 0 to {num_classes - 1}, or below 0 for frames "
+                f"without one, got {wrong[0]} in video {number}"
             )
-    segments = [(label, end - start) for video in labels for start, end, label in runs(video)]
+    segments = [segment for video in labels for segment in labelled_runs(video)]
     if not segments:
         raise ValueError("durations are learned from labels of one frame or more, got none")
     classes = np.array([label for label, _ in segments])
