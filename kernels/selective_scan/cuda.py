@@ -11,7 +11,7 @@ import torch
 import triton
 from torch import Tensor
 
-from vidmamba.kernels.selective_scan.checks import Chunks, count_videos, cut
+from vidmamba.kernels.selective_scan.checks import CUDA_LANES, Chunks, count_videos, cut
 from vidmamba.kernels.selective_scan.kernel import (
     chunk_ends_kernel,
     combine_kernel,
@@ -19,21 +19,24 @@ from vidmamba.kernels.selective_scan.kernel import (
     projections_kernel,
     rates_kernel,
 )
+from vidmamba.kernels.selective_scan.kernel_backward import TILE as BACKWARD_TILE
 from vidmamba.kernels.selective_scan.kernel_backward import (
     chunk_grads_kernel,
     gradients_kernel,
     projection_grads_kernel,
 )
 
-TILE = 8  # frames in a lane's registers
-BLOCK = 64  # channels of a forward program: two a lane
+TILE = 8  # frames that a program loads at a time
+BLOCK = 32  # channels of a program: one a lane, with all its states in registers
 BACKWARD_BLOCK = 32  # one a lane, whose sums over lanes are over channels
 COMBINE_TILE = 16
 MAX_GROUP = 8  # blocks whose gradients of B and C one program adds up
-# one warp a program, its registers cut so that a multiprocessor holds sixteen: waiting for memory
-# is what these kernels do most, and more warps hide it better than longer tiles
+# one warp a program, its registers cut so that a multiprocessor holds sixteen: waiting is what
+# these kernels do most, and more warps hide it better than longer tiles
 WARP: dict[str, Any] = {"num_warps": 1, "maxnreg": 128, "enable_fp_fusion": True}
-WARPS = 16
+GRADIENTS_WARP: dict[str, Any] = {"num_warps": 1, "enable_fp_fusion": True}
+GRADIENTS_WARPS = 8  # of a multiprocessor; each has a scratch, and all of them fit into the cache
+COMBINE_WARP: dict[str, Any] = {"num_warps": 1, "enable_fp_fusion": True}
 
 
 class _Setting(NamedTuple):
@@ -44,7 +47,9 @@ class _Setting(NamedTuple):
     table: Tensor  # (chunks, 2): first row and number of frames, for packed videos
     first_chunks: Tensor  # (videos + 1,), for packed videos
     rates: Tensor  # (N, width)
-    projections: Tensor  # (3, chunks, N, frames): B, C, B backwards
+    projections: Tensor  # (2, chunks, frames, rows): B and C, zero from N to rows
+    rows: int  # N rounded up to a power of two
+    block: int  # channels of a program
     options: dict[str, Any]  # of every kernel that reads frames
     unit: int
 
@@ -72,20 +77,20 @@ def launch_forward(
     ends = torch.empty_like(states)
     sums = u.new_empty(total, width, dtype=torch.float32)
     sizes = (setting.table, frames, u.shape[2] // setting.unit, width, setting.chunks_a_video)
-    blocks = width // BLOCK
+    blocks = width // setting.block
     grid = (total * blocks,)
     bias = _given(delta_bias, u)
     chunk_ends_kernel[grid](
-        u, delta, setting.rates, setting.projections[2], bias, ends, sums, *sizes, num_states,
-        blocks, **setting.options, **_blocks(setting, u), **WARP,
+        u, delta, setting.rates, setting.projections[0], bias, ends, sums, *sizes, num_states,
+        blocks, **setting.options, **_blocks(setting, u), **_warp(setting),
     )  # fmt: skip
     final = _combine(setting, ends, sums, _states_in(initial_state, width), states, videos, False)
     y = torch.empty_like(u)
     outputs_kernel[grid](
         u, delta, setting.rates, setting.projections[0], setting.projections[1], _given(D, u),
-        _given(z, u), bias, states, ends, y, *sizes, num_states, blocks,
+        _given(z, u), bias, states, y, *sizes, num_states, blocks,
         **setting.options, **_blocks(setting, u),
-        HAS_SKIP=D is not None, HAS_Z=z is not None, **WARP,
+        HAS_SKIP=D is not None, HAS_Z=z is not None, **_warp(setting),
     )  # fmt: skip
     kept = states if keep_states else u.new_empty(0, num_states, width, dtype=torch.float32)
     return y, _states_out(final, u), kept
@@ -122,32 +127,33 @@ def launch_backward(
         total, num_states + 2, width, dtype=torch.float32, device=u.device
     )
     sums = u.new_empty(total, width, dtype=torch.float32)
-    blocks, bias, gate = width // BLOCK, _given(delta_bias, u), _given(z, u)
+    blocks, bias, gate = width // setting.block, _given(delta_bias, u), _given(z, u)
     chunk_grads_kernel[(total * blocks,)](
         grad_y, delta, setting.rates, setting.projections[1], gate, bias, rows, sums,
         setting.table, u.shape[1], channels // setting.unit, width, setting.chunks_a_video,
         num_states, blocks, **setting.options, **_blocks(setting, u), HAS_Z=z is not None,
-        **WARP,
+        **_warp(setting),
     )  # fmt: skip
     last = _states_in(grad_final, width)
     grad_initial = _combine(setting, rows, sums, last, rows, int(count_videos(u, offsets)), True)
 
     group = _choose_group(total, channels, u.device)
     groups = triton.cdiv(channels, BACKWARD_BLOCK * group)
-    programs = min(total * groups, _multiprocessors(u.device) * WARPS)
+    programs = min(total * groups, _multiprocessors(u.device) * GRADIENTS_WARPS)
     scratch = u.new_empty(
-        programs, frames // TILE + 1, num_states, BACKWARD_BLOCK, dtype=torch.float32
+        programs, frames // BACKWARD_TILE + 1, num_states, BACKWARD_BLOCK, dtype=torch.float32
     )
     parts = u.new_empty(groups, 2, total, num_states, frames, dtype=torch.float32)
+    by_state = _rearrange(setting, u, B, C, offsets, num_states, by_state=True)
     grad_u, grad_delta = torch.empty_like(u), torch.empty_like(delta)
     grad_z = u.new_empty(0) if z is None else torch.empty_like(z)
     gradients_kernel[(programs,)](
-        grad_y, u, delta, setting.rates, setting.projections[0], setting.projections[1],
-        _given(D, u), gate, bias, states, rows, scratch, grad_u, grad_delta, grad_z, parts,
+        grad_y, u, delta, setting.rates, by_state, _given(D, u), gate,
+        bias, states, rows, scratch, grad_u, grad_delta, grad_z, parts,
         setting.table, u.shape[1], channels, width, setting.chunks_a_video, total, num_states,
         groups, **setting.options, HAS_SKIP=D is not None, HAS_Z=z is not None,
-        EVEN=channels % BACKWARD_BLOCK == 0, TILE=TILE, BLOCK=BACKWARD_BLOCK,
-        GROUP=group, **WARP,
+        EVEN=channels % BACKWARD_BLOCK == 0, TILE=BACKWARD_TILE, BLOCK=BACKWARD_BLOCK,
+        GROUP=group, EXACT=u.dtype != torch.bfloat16, **GRADIENTS_WARP,
     )  # fmt: skip
     grad_B, grad_C = torch.empty_like(B), torch.empty_like(C)
     block_n = _block_n(num_states)
@@ -191,19 +197,15 @@ def _set_up(
     chunks = cut(u, offsets, "cuda")
     num_states = A.shape[1]
     rates = u.new_empty(num_states, chunks.width, dtype=torch.float32)
-    rates_kernel[(chunks.width // BLOCK, num_states)](
-        A, rates, A.shape[0], chunks.width, num_states, BLOCK=BLOCK
+    rates_kernel[(chunks.width // CUDA_LANES, num_states)](
+        A, rates, A.shape[0], chunks.width, num_states, BLOCK=CUDA_LANES
     )
     table, first_chunks = (u, u) if offsets is None else _lay_out(u, offsets, chunks, reverse)
-    options = {"REVERSE": reverse, "PACKED": offsets is not None, "FRAMES": chunks.frames}
-    chunks_a_video = triton.cdiv(u.shape[1], chunks.frames)
-    block_n = _block_n(num_states)
-    projections = u.new_empty(3, chunks.total, num_states, chunks.frames, dtype=torch.float32)
-    projections_kernel[(chunks.total, triton.cdiv(num_states, block_n))](
-        B, C, projections, table, u.shape[1], chunks_a_video, chunks.total, num_states, **options,
-        BLOCK_N=block_n,
-    )  # fmt: skip
-    options |= {
+    rows = triton.next_power_of_2(num_states)
+    options = {
+        "REVERSE": reverse,
+        "PACKED": offsets is not None,
+        "FRAMES": chunks.frames,
         "HAS_BIAS": delta_bias is not None,
         "SOFTPLUS": delta_softplus,
         # Triton's interpreter knows no PTX
@@ -211,10 +213,43 @@ def _set_up(
         # float32 in, float32 out: decays accurate near one, so that slow ones do not drift
         "PRECISE": u.dtype == torch.float32,
     }
-    unit = 2 if u.shape[2] % 2 == 0 else 1
-    return _Setting(
-        chunks, chunks_a_video, table, first_chunks, rates, projections, options, unit
+    setting = _Setting(
+        chunks=chunks,
+        chunks_a_video=triton.cdiv(u.shape[1], chunks.frames),
+        table=table,
+        first_chunks=first_chunks,
+        rates=rates,
+        projections=u,
+        rows=rows,
+        block=BLOCK if rows <= 16 else BACKWARD_BLOCK,
+        options=options,
+        unit=2 if u.shape[2] % 2 == 0 and rows <= 16 else 1,
+    )
+    projections = _rearrange(setting, u, B, C, offsets, rows, by_state=False)
+    return setting._replace(projections=projections)
+
+
+def _rearrange(
+    setting: _Setting,
+    u: Tensor,
+    B: Tensor,
+    C: Tensor,
+    offsets: Tensor | None,
+    rows: int,
+    *,
+    by_state: bool,
+) -> Tensor:
+    """B and C as float32 in the scan's order, frame by frame or state by state."""
+    chunks = setting.chunks
+    shape = (rows, chunks.frames) if by_state else (chunks.frames, rows)
+    out = u.new_empty(2, chunks.total, *shape, dtype=torch.float32)
+    block_n = _block_n(rows)
+    projections_kernel[(chunks.total, triton.cdiv(rows, block_n))](
+        B, C, out, setting.table, u.shape[1], setting.chunks_a_video, chunks.total, B.shape[2],
+        REVERSE=setting.options["REVERSE"], PACKED=offsets is not None, FRAMES=chunks.frames,
+        BLOCK_N=block_n, ROWS=rows, BY_STATE=by_state,
     )  # fmt: skip
+    return out
 
 
 def _lay_out(u: Tensor, offsets: Tensor, chunks: Chunks, reverse: bool) -> tuple[Tensor, Tensor]:
@@ -249,14 +284,24 @@ def _combine(
         states.stride(0),
         HAS_INITIAL=initial is not None, LATEST_FIRST=latest_first,
         PACKED=setting.options["PACKED"], TILE=COMBINE_TILE, BLOCK=block,
-        NATIVE=setting.options["NATIVE"], **WARP,
+        NATIVE=setting.options["NATIVE"], PRECISE=setting.options["PRECISE"], **COMBINE_WARP,
     )  # fmt: skip
     return final
 
 
 def _blocks(setting: _Setting, u: Tensor) -> dict[str, Any]:
-    even = u.shape[2] % BLOCK == 0
-    return {"EVEN": even, "TILE": TILE, "BLOCK": BLOCK, "UNIT": setting.unit}
+    return {
+        "EVEN": u.shape[2] % setting.block == 0,
+        "TILE": TILE,
+        "BLOCK": setting.block,
+        "UNIT": setting.unit,
+        "ROWS": setting.rows,
+    }
+
+
+def _warp(setting: _Setting) -> dict[str, Any]:
+    """More registers where a lane holds more than 32 states."""
+    return WARP if setting.rows <= 32 else COMBINE_WARP
 
 
 def _given(tensor: Tensor | None, stand_in: Tensor) -> Tensor:
@@ -282,7 +327,7 @@ def _block_n(num_states: int) -> int:
 def _choose_group(chunks: int, channels: int, device: torch.device) -> int:
     """How many blocks share one part: few parts, but every multiprocessor busy."""
     group, blocks = 1, triton.cdiv(channels, BACKWARD_BLOCK)
-    wanted = _multiprocessors(device) * WARPS * 9 // 10
+    wanted = _multiprocessors(device) * GRADIENTS_WARPS * 9 // 10
     while group < min(MAX_GROUP, blocks) and chunks * triton.cdiv(blocks, 2 * group) >= wanted:
         group *= 2
     return group

@@ -1,8 +1,7 @@
 """The forward selective scan in Triton: chunk ends, combine, outputs.
 
-A program is one warp: a chunk of frames and a block of channels, each lane a channel or two with
-all of a tile's frames in its registers, so that scans over time stay inside a thread. The states
-are walked one by one; what must outlive a tile lies in small buffers (chunks, N, width).
+A program is one warp: a chunk of frames and a block of channels. A lane holds a channel or two with
+all their states in registers and walks the frames, so that nothing but inputs and outputs moves.
 """
 
 # mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
@@ -16,7 +15,7 @@ import triton.language as tl
 # sizes that a kernel is not compiled anew for. Unknown divisors of D also keep a lane's loads to
 # UNIT channels: wider ones would spread a tile's frames over lanes, and scans with them
 LOOSE = {"T", "D", "D2", "chunks_a_video", "chunks", "groups", "blocks", "columns"}
-LOOSE |= {"end_plane", "state_plane"}
+LOOSE |= {"end_plane", "state_plane", "width"}
 
 
 def jit(function: Any) -> Any:
@@ -178,10 +177,12 @@ def rates_kernel(A, a, D, width, N, BLOCK: tl.constexpr):
 def projections_kernel(
     B, C, out, table, T, chunks_a_video, chunks, N,
     REVERSE: tl.constexpr, PACKED: tl.constexpr, FRAMES: tl.constexpr, BLOCK_N: tl.constexpr,
+    ROWS: tl.constexpr, BY_STATE: tl.constexpr,
 ):  # fmt: skip
-    """Write B, C and B backwards as float32 (chunks, N, FRAMES), in the scan's order.
+    """Write B and C as float32, in the scan's order and zero where no frame is.
 
-    So the scans read a state's projections over time as neighbours, zero where no frame is.
+    As (2, chunks, FRAMES, ROWS), a frame's projections side by side, zero from N to ROWS; by state
+    as (2, chunks, ROWS, FRAMES), a state's projections over time.
     """
     chunk = tl.program_id(0)
     row, count = locate(chunk, table, T, chunks_a_video, FRAMES, REVERSE, PACKED)
@@ -189,14 +190,45 @@ def projections_kernel(
     t = tl.arange(0, FRAMES)
     at = (-t if REVERSE else t)[:, None] * N + n[None, :]
     here = (t < count)[:, None] & (n < N)[None, :]
-    to = ((chunk.to(tl.int64) * N + n) * FRAMES)[None, :] + t[:, None]
-    all_n = (n < N)[None, :] & (t >= 0)[:, None]
+    first = chunk.to(tl.int64) * FRAMES * ROWS
+    if BY_STATE:
+        to = first + (n * FRAMES)[None, :] + t[:, None]
+    else:
+        to = first + n[None, :] + (t * ROWS)[:, None]
+    inside = (n < ROWS)[None, :] & (t >= 0)[:, None]
     b = tl.load(B + row * N + at, mask=here, other=0.0).to(tl.float32)
-    tl.store(out + to, b, mask=all_n)
+    tl.store(out + to, b, mask=inside)
     c = tl.load(C + row * N + at, mask=here, other=0.0).to(tl.float32)
-    plane = chunks.to(tl.int64) * N * FRAMES
-    tl.store(out + plane + to, c, mask=all_n)
-    tl.store(out + 2 * plane + to + (FRAMES - 1 - 2 * t)[:, None], b, mask=all_n)
+    tl.store(out + chunks.to(tl.int64) * FRAMES * ROWS + to, c, mask=inside)
+
+
+@jit
+def load_states(p, n, d, width, N: tl.constexpr, ROWS: tl.constexpr):
+    """A chunk's states or rates of a block of channels as (ROWS, BLOCK), zero from N on."""
+    at = n[:, None] * width + d[None, :]
+    if ROWS == N:
+        return tl.load(p + at)
+    return tl.load(p + at, mask=(n < N)[:, None] & (d >= 0)[None, :], other=0.0)
+
+
+@jit
+def store_states(p, x, n, d, width, N: tl.constexpr, ROWS: tl.constexpr):
+    """The opposite of `load_states`."""
+    at = n[:, None] * width + d[None, :]
+    if ROWS == N:
+        tl.store(p + at, x)
+    else:
+        tl.store(p + at, x, mask=(n < N)[:, None] & (d >= 0)[None, :])
+
+
+@jit
+def advance(h, rate, step, x, gain, NATIVE: tl.constexpr, PRECISE: tl.constexpr):
+    """The states (ROWS, BLOCK) one frame on, from its step and input (BLOCK,) and B (ROWS,)."""
+    exponent = step[None, :] * rate
+    source = x[None, :] * gain[:, None]
+    if PRECISE:
+        return h + (exp2m1(exponent, NATIVE) * h + source)
+    return exp2(exponent, NATIVE) * h + source
 
 
 @jit
@@ -204,13 +236,9 @@ def chunk_ends_kernel(
     u, delta, a, B, bias, ends, sums, table, T, D2, width, chunks_a_video, N: tl.constexpr, blocks,
     HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr,
     EVEN: tl.constexpr, FRAMES: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
-    UNIT: tl.constexpr, NATIVE: tl.constexpr, PRECISE: tl.constexpr,
+    UNIT: tl.constexpr, ROWS: tl.constexpr, NATIVE: tl.constexpr, PRECISE: tl.constexpr,
 ):  # fmt: skip
-    """Write each chunk's end state if it began at zero, and the sum of its steps.
-
-    The end is a plain sum: frame t counts exp(A times the steps after t). Tiles and their rows run
-    from the last frame to the first, so that "the steps after" is a running sum.
-    """
+    """Write each chunk's end state if it began at zero, and the sum of its steps."""
     D = D2 * UNIT
     chunk = tl.program_id(0) // blocks
     d = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
@@ -218,38 +246,26 @@ def chunk_ends_kernel(
     row, count = locate(chunk, table, T, chunks_a_video, FRAMES, REVERSE, PACKED)
     if count <= 0:
         return
+    i, n = tl.arange(0, TILE), tl.arange(0, ROWS)
     p_u, p_delta = u + row * D, delta + row * D
-    p_B = B + chunk.to(tl.int64) * N * FRAMES
-    p_end = ends + chunk.to(tl.int64) * N * width
+    p_B = B + chunk.to(tl.int64) * FRAMES * ROWS + n
     shift = load_row(bias, d, real, HAS_BIAS)
-    i = tl.arange(0, TILE)
-    after = d * 0.0
-    last_tile = (count - 1) // TILE
-    for back in range(last_tile + 1):
-        t = (last_tile - back) * TILE + (TILE - 1) - i
+    rate = load_states(a, n, d, width, N, ROWS)
+    h = rate * 0.0
+    total = d * 0.0
+    for tile in range(0, count, TILE):
+        t = tile + i
         at = place(t, count, d, D, REVERSE)
         raw = load(p_delta, at, real, EVEN)
         value = load(p_u, at, real, EVEN)
         step = sized(raw, shift, t, count, SOFTPLUS, NATIVE, PRECISE)
         x = value * step
-        running = tl.cumsum(step, axis=0)
-        later = running - step + after[None, :]
-        after += row_of(running, i, TILE - 1)
-        p_gain = p_B + (FRAMES - TILE - (last_tile - back) * TILE) + i
-        rate, gain = tl.load(a + d), tl.load(p_gain)
-        for n in tl.range(0, N, loop_unroll_factor=2):
-            # what the next state needs is read before this one's work, which hides the wait
-            ahead = tl.minimum(n + 1, N - 1)
-            rate_ahead, gain_ahead = (
-                tl.load(a + ahead * width + d),
-                tl.load(p_gain + ahead * FRAMES),
-            )
-            p_here = p_end + n * width + d
-            part = tl.load(p_here) if back > 0 else d * 0.0
-            part += tl.sum(exp2(later * rate[None, :], NATIVE) * (x * gain[:, None]), axis=0)
-            tl.store(p_here, part)
-            rate, gain = rate_ahead, gain_ahead
-    tl.store(sums + chunk.to(tl.int64) * width + d, after)
+        total += tl.sum(step, axis=0)
+        for r in tl.static_range(TILE):
+            gain = tl.load(p_B + (tile + r) * ROWS)
+            h = advance(h, rate, row_of(step, i, r), row_of(x, i, r), gain, NATIVE, PRECISE)
+    store_states(ends + chunk.to(tl.int64) * N * width, h, n, d, width, N, ROWS)
+    tl.store(sums + chunk.to(tl.int64) * width + d, total)
 
 
 @jit
@@ -257,7 +273,7 @@ def combine_kernel(
     ends, sums, a, initial, states, final, first_chunks, columns, chunks_a_video, N, end_plane,
     state_plane,
     HAS_INITIAL: tl.constexpr, LATEST_FIRST: tl.constexpr, PACKED: tl.constexpr,
-    TILE: tl.constexpr, BLOCK: tl.constexpr, NATIVE: tl.constexpr,
+    TILE: tl.constexpr, BLOCK: tl.constexpr, NATIVE: tl.constexpr, PRECISE: tl.constexpr,
 ):  # fmt: skip
     """Chain the chunks of a video: write the state before each chunk and after the last.
 
@@ -291,9 +307,7 @@ def combine_kernel(
         step_ahead = tl.load(
             sums + c_ahead[:, None] * columns + d[None, :], mask=here_ahead, other=0.0
         )
-        m = exp2m1(step * rate[None, :], NATIVE)
-        gain = tl.where(start, end + (m * h[None, :] + h[None, :]), end)
-        _, after = tl.associative_scan((m, gain), 0, chain_precise)
+        after = scan_tile(h, step * rate[None, :], end, i, NATIVE, PRECISE)
         tl.store(
             p_states + c[:, None] * state_plane, tl.where(start, h[None, :], 0.0), mask=here & start
         )
@@ -307,12 +321,12 @@ def combine_kernel(
 
 @jit
 def outputs_kernel(
-    u, delta, a, B, C, skip, z, bias, states, carry, y, table, T, D2, width, chunks_a_video,
+    u, delta, a, B, C, skip, z, bias, states, y, table, T, D2, width, chunks_a_video,
     N: tl.constexpr, blocks,
     HAS_SKIP: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr, PACKED: tl.constexpr, EVEN: tl.constexpr, FRAMES: tl.constexpr,
-    TILE: tl.constexpr, BLOCK: tl.constexpr, UNIT: tl.constexpr, NATIVE: tl.constexpr,
-    PRECISE: tl.constexpr,
+    TILE: tl.constexpr, BLOCK: tl.constexpr, UNIT: tl.constexpr, ROWS: tl.constexpr,
+    NATIVE: tl.constexpr, PRECISE: tl.constexpr,
 ):  # fmt: skip
     """Walk each chunk from the state before it, and write the outputs."""
     D = D2 * UNIT
@@ -322,15 +336,14 @@ def outputs_kernel(
     row, count = locate(chunk, table, T, chunks_a_video, FRAMES, REVERSE, PACKED)
     if count <= 0:
         return
+    i, n = tl.arange(0, TILE), tl.arange(0, ROWS)
     p_u, p_delta, p_z, p_y = u + row * D, delta + row * D, z + row * D, y + row * D
-    projection = chunk.to(tl.int64) * N * FRAMES
-    p_B, p_C = B + projection, C + projection
-    state = chunk.to(tl.int64) * N * width
-    p_state = states + state
-    p_carry = carry + state
+    projection = chunk.to(tl.int64) * FRAMES * ROWS
+    p_B, p_C = B + projection + n, C + projection + n
     shift = load_row(bias, d, real, HAS_BIAS)
     through = load_row(skip, d, real, HAS_SKIP)
-    i = tl.arange(0, TILE)
+    rate = load_states(a, n, d, width, N, ROWS)
+    h = load_states(states + chunk.to(tl.int64) * N * width, n, d, width, N, ROWS)
     for tile in range(0, count, TILE):
         t = tile + i
         at = place(t, count, d, D, REVERSE)
@@ -339,22 +352,11 @@ def outputs_kernel(
         step = sized(raw, shift, t, count, SOFTPLUS, NATIVE, PRECISE)
         x = value * step
         out = value * through[None, :]
-        rate, before = tl.load(a + d), tl.load(p_state + d)
-        gain, look = tl.load(p_B + t), tl.load(p_C + t)
-        for n in tl.range(0, N, loop_unroll_factor=2):
-            # what the next state needs is read before this one's work, which hides the wait
-            ahead = tl.minimum(n + 1, N - 1)
-            rate_ahead, gain_ahead = (
-                tl.load(a + ahead * width + d),
-                tl.load(p_B + ahead * FRAMES + t),
-            )
-            before_ahead = tl.load(p_state + ahead * width + d)
-            look_ahead = tl.load(p_C + ahead * FRAMES + t)
-            h = scan_tile(before, step * rate[None, :], x * gain[:, None], i, NATIVE, PRECISE)
-            out += h * look[:, None]
-            tl.store(p_carry + n * width + d, row_of(h, i, TILE - 1))
-            rate, before, gain, look = rate_ahead, before_ahead, gain_ahead, look_ahead
-        p_state = p_carry
+        for r in tl.static_range(TILE):
+            gain, look = tl.load(p_B + (tile + r) * ROWS), tl.load(p_C + (tile + r) * ROWS)
+            h = advance(h, rate, row_of(step, i, r), row_of(x, i, r), gain, NATIVE, PRECISE)
+            seen = tl.sum(h * look[:, None], axis=0)
+            out += tl.where((i == r)[:, None], seen[None, :], -0.0)
         if HAS_Z:
             gate = load(p_z, at, real, EVEN)
             out *= gate * sigmoid(gate, NATIVE)

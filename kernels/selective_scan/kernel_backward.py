@@ -17,64 +17,114 @@ from vidmamba.kernels.selective_scan.kernel import (
     jit,
     load,
     load_row,
+    load_states,
     locate,
     place,
     row_of,
     scan_tile,
     sigmoid,
     sized,
+    store_states,
 )
 
+TILE = 8  # frames of a tile: what the exchanges between lanes are written for
 
-def _write_sum_over_lanes(tile: int) -> str:
-    """PTX: of ``2 * tile`` values in each of 32 lanes, lane l gets all lanes' sum of value l.
+
+def _write_sums_exactly() -> str:
+    """PTX: of 16 values in each of 32 lanes, lane l gets all lanes' sum of value l % 16.
 
     Each round halves the values: a lane keeps one half, gives the other to its partner and adds
-    what it gets. That is 31 exchanges for 32 values, where summing each on its own takes 160.
+    what it gets. That is 16 exchanges for 16 values, where summing each on its own takes 80.
     """
-    values = 2 * tile
     lines = [
-        f"{{ .reg .pred p; .reg .b32 lane, bit; .reg .f32 k<{values}>, s;",
+        "{ .reg .pred p; .reg .b32 lane, bit; .reg .f32 k<16>, s;",
         "mov.u32 lane, %laneid;",
+        *(f"mov.f32 k{i}, ${TILE + i};" for i in range(16)),
     ]
-    lines += [f"mov.f32 k{i}, ${tile + i};" for i in range(values)]
-    half = tile
+    half = TILE
     while half:
-        lines.append(f"and.b32 bit, lane, {half}; setp.ne.u32 p, bit, 0;")
-        for i in range(half):
-            lines.append(f"selp.f32 s, k{i}, k{i + half}, p;")
-            lines.append(f"selp.f32 k{i}, k{i + half}, k{i}, p;")
-            lines.append(f"shfl.sync.bfly.b32 s, s, {half}, 0x1f, 0xffffffff;")
-            lines.append(f"add.f32 k{i}, k{i}, s;")
+        lines += _write_halving(range(2 * half), half)
         half //= 2
-    if tile == 8:
-        lines.append("shfl.sync.bfly.b32 s, k0, 16, 0x1f, 0xffffffff; add.f32 k0, k0, s;")
-    lines += [f"mov.f32 ${i}, k0;" for i in range(tile)]
+    lines += _write_adding("k0", 16)
+    lines += [f"mov.f32 ${i}, k0;" for i in range(TILE)]
     return "\n".join(lines) + "\n}"
 
 
-SUM_16 = tl.constexpr(_write_sum_over_lanes(16))
-SUM_16_OPERANDS = tl.constexpr(",".join(["=f"] * 16 + ["f"] * 32))
-SUM_8 = tl.constexpr(_write_sum_over_lanes(8))
-SUM_8_OPERANDS = tl.constexpr(",".join(["=f"] * 8 + ["f"] * 16))
+def _write_sums_by_products() -> str:
+    """PTX: of 16 values in each of 32 lanes, lane l gets all lanes' sum of the value it is told.
+
+    Four small matrix products add up lanes four by four, with inputs cut to TF32's 10 bits, which
+    is more than bfloat16 keeps of the sum; column 2 i + j of the result gets values 4 i + 2 j and
+    4 i + 2 j + 1 of product i. What remains are exchanges of four values between eight lanes. The
+    last eight operands select columns: one where operand i belongs to the lane's column.
+    """
+    lines = [
+        "{ .reg .pred p; .reg .b32 lane, bit, v<16>, e<8>; .reg .f32 k<4>, s;",
+        "mov.u32 lane, %laneid;",
+        *(f"mov.b32 v{i}, ${TILE + i};" for i in range(16)),
+        *(f"mov.b32 e{i}, ${TILE + 16 + i};" for i in range(8)),
+        *(f"mov.f32 k{i}, 0f00000000;" for i in range(4)),
+    ]
+    for i in range(4):
+        rows = f"v{4 * i}, v{4 * i + 1}, v{4 * i + 2}, v{4 * i + 3}"
+        lines.append(
+            "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+            f"{{k0, k2, k1, k3}}, {{{rows}}}, {{e{2 * i}, e{2 * i + 1}}}, {{k0, k2, k1, k3}};"
+        )
+    lines += _write_halving(range(4), 2, lanes=16)
+    lines += _write_halving(range(2), 1, lanes=8)
+    lines += _write_adding("k0", 4)
+    lines += [f"mov.f32 ${i}, k0;" for i in range(TILE)]
+    return "\n".join(lines) + "\n}"
+
+
+def _write_halving(values: range, half: int, lanes: int = 0) -> list[str]:
+    """Keep the half of the values that the lane's bit says, and add its partner's."""
+    lanes = lanes or half
+    lines = [f"and.b32 bit, lane, {lanes}; setp.ne.u32 p, bit, 0;"]
+    for i in values[:half]:
+        lines.append(f"selp.f32 s, k{i}, k{i + half}, p;")
+        lines.append(f"selp.f32 k{i}, k{i + half}, k{i}, p;")
+        lines.append(f"shfl.sync.bfly.b32 s, s, {lanes}, 0x1f, 0xffffffff;")
+        lines.append(f"add.f32 k{i}, k{i}, s;")
+    return lines
+
+
+def _write_adding(value: str, lanes: int) -> list[str]:
+    exchange = f"shfl.sync.bfly.b32 s, {value}, {lanes}, 0x1f, 0xffffffff;"
+    return [exchange, f"add.f32 {value}, {value}, s;"]
+
+
+EXACTLY = tl.constexpr(_write_sums_exactly())
+EXACTLY_OPERANDS = tl.constexpr(",".join(["=f"] * 8 + ["f"] * 16))
+BY_PRODUCTS = tl.constexpr(_write_sums_by_products())
+BY_PRODUCTS_OPERANDS = tl.constexpr(",".join(["=f"] * 8 + ["f"] * 24))
 
 
 @jit
-def sum_over_lanes(first, second, i, TILE: tl.constexpr):
-    """Lane l: the sum over channels of row l of the first tile, or of row l - TILE of the second.
+def sum_over_lanes(first, second, columns, i, EXACT: tl.constexpr):
+    """Lane l: the sum over channels of one row of the first or the second tile; see `owned_by`.
 
-    Past 2 TILE lanes it begins again. A program must be one warp, and a block 32 channels.
+    A program must be one warp, and a block 32 channels.
     """
-    tl.static_assert(TILE == 8 or TILE == 16)
-    if TILE == 16:
+    if EXACT:
         sums = tl.inline_asm_elementwise(
-            SUM_16, SUM_16_OPERANDS, [first, second], dtype=tl.float32, is_pure=False, pack=16
+            EXACTLY, EXACTLY_OPERANDS, [first, second], dtype=tl.float32, is_pure=False, pack=8
         )
     else:
         sums = tl.inline_asm_elementwise(
-            SUM_8, SUM_8_OPERANDS, [first, second], dtype=tl.float32, is_pure=False, pack=8
-        )
+            BY_PRODUCTS, BY_PRODUCTS_OPERANDS, [first, second, columns], dtype=tl.float32,
+            is_pure=False, pack=8,
+        )  # fmt: skip
     return row_of(sums, i, 0)
+
+
+@jit
+def owned_by(lane, EXACT: tl.constexpr):
+    """Which of the 16 rows of two tiles the lane gets the sum of."""
+    if EXACT:
+        return lane % 16
+    return lane % 4 * 4 + lane // 16 * 2 + lane // 8 % 2
 
 
 @jit
@@ -83,7 +133,8 @@ def chunk_grads_kernel(
     N: tl.constexpr, blocks,
     HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr,
     PACKED: tl.constexpr, EVEN: tl.constexpr, FRAMES: tl.constexpr, TILE: tl.constexpr,
-    BLOCK: tl.constexpr, UNIT: tl.constexpr, NATIVE: tl.constexpr, PRECISE: tl.constexpr,
+    BLOCK: tl.constexpr, UNIT: tl.constexpr, ROWS: tl.constexpr, NATIVE: tl.constexpr,
+    PRECISE: tl.constexpr,
 ):  # fmt: skip
     """Write what each chunk's own outputs send to the state before it, and its sum of steps."""
     D = D2 * UNIT
@@ -93,14 +144,18 @@ def chunk_grads_kernel(
     row, count = locate(chunk, table, T, chunks_a_video, FRAMES, REVERSE, PACKED)
     if count <= 0:
         return
+    i, n = tl.arange(0, TILE), tl.arange(0, ROWS)
     p_grad, p_delta, p_z = grad_y + row * D, delta + row * D, z + row * D
-    p_C = C + chunk.to(tl.int64) * N * FRAMES
-    p_end = ends + chunk.to(tl.int64) * (N + 2) * width
+    p_C = C + chunk.to(tl.int64) * FRAMES * ROWS + n
     shift = load_row(bias, d, real, HAS_BIAS)
-    i = tl.arange(0, TILE)
-    before = d * 0.0
-    for tile in range(0, count, TILE):
-        t = tile + i
+    rate = load_states(a, n, d, width, N, ROWS)
+    g = rate * 0.0
+    total = d * 0.0
+    last_tile = (count - 1) // TILE
+    for back in range(last_tile + 1):
+        # rows run against time; those past the last frame change nothing, for C is zero there
+        first = (last_tile - back) * TILE
+        t = first + (TILE - 1) - i
         at = place(t, count, d, D, REVERSE)
         raw = load(p_delta, at, real, EVEN)
         grad = load(p_grad, at, real, EVEN)
@@ -108,34 +163,32 @@ def chunk_grads_kernel(
         step = sized(raw, shift, t, count, SOFTPLUS, NATIVE, PRECISE)
         if HAS_Z:
             grad *= gate * sigmoid(gate, NATIVE)
-        since = tl.cumsum(step, axis=0) + before[None, :]
-        before = row_of(since, i, TILE - 1)
-        rate, look = tl.load(a + d), tl.load(p_C + t)  # C is zero past the last frame
-        for n in tl.range(0, N, loop_unroll_factor=2):
-            ahead = tl.minimum(n + 1, N - 1)
-            rate_ahead, look_ahead = (
-                tl.load(a + ahead * width + d),
-                tl.load(p_C + ahead * FRAMES + t),
-            )
-            p_here = p_end + n * width + d
-            part = tl.load(p_here) if tile > 0 else d * 0.0
-            part += tl.sum(exp2(since * rate[None, :], NATIVE) * (grad * look[:, None]), axis=0)
-            tl.store(p_here, part)
-            rate, look = rate_ahead, look_ahead
-    tl.store(sums + chunk.to(tl.int64) * width + d, before)
+        total += tl.sum(step, axis=0)
+        for r in tl.static_range(TILE):
+            look = tl.load(p_C + (first + (TILE - 1) - r) * ROWS)
+            g += row_of(grad, i, r)[None, :] * look[:, None]
+            exponent = row_of(step, i, r)[None, :] * rate
+            if PRECISE:
+                g += exp2m1(exponent, NATIVE) * g
+            else:
+                g *= exp2(exponent, NATIVE)
+    store_states(ends + chunk.to(tl.int64) * (N + 2) * width, g, n, d, width, N, ROWS)
+    tl.store(sums + chunk.to(tl.int64) * width + d, total)
 
 
 @jit
 def gradients_kernel(
-    grad_y, u, delta, a, B, C, skip, z, bias, states, state_grads, scratch,
+    grad_y, u, delta, a, by_state, skip, z, bias, states, state_grads, scratch,
     grad_u, grad_delta, grad_z, parts, table,
     T, D, width, chunks_a_video, chunks, N: tl.constexpr, groups,
     HAS_SKIP: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr, PACKED: tl.constexpr, EVEN: tl.constexpr, FRAMES: tl.constexpr,
     TILE: tl.constexpr, BLOCK: tl.constexpr, GROUP: tl.constexpr,
-    NATIVE: tl.constexpr, PRECISE: tl.constexpr,
+    NATIVE: tl.constexpr, PRECISE: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     """Write the gradients of u, delta and z, and the parts of the others.
+
+    ``by_state`` (2, chunks, N, FRAMES) has B and C over time.
 
     ``state_grads`` (chunks, N + 2, width) holds the gradient of the state after each chunk; in the
     end, the chunk's parts of the gradients of A, D and the bias. ``parts`` (groups, 2, chunks, N,
@@ -158,14 +211,14 @@ def gradients_kernel(
                 shift = load_row(bias, d, real, HAS_BIAS)
                 through = load_row(skip, d, real, HAS_SKIP)
                 find_states(
-                    u + at, delta + at, a, B + projection, shift, p_state, slot, width, D, d,
+                    u + at, delta + at, a, by_state + projection, shift, p_state, slot, width, D, d,
                     real, count, N, SOFTPLUS, REVERSE, EVEN, FRAMES, TILE, BLOCK, NATIVE, PRECISE,
                 )  # fmt: skip
                 walk_back(
-                    grad_y + at, u + at, delta + at, a, B + projection, C + projection, through,
-                    z + at, shift, p_grads, slot, grad_u + at, grad_delta + at, grad_z + at,
-                    p_parts, half, member, width, D, d, real, count, N,
-                    HAS_Z, SOFTPLUS, REVERSE, EVEN, FRAMES, TILE, BLOCK, NATIVE, PRECISE,
+                    grad_y + at, u + at, delta + at, a, by_state + projection,
+                    by_state + half + projection, through, z + at, shift, p_grads, slot,
+                    grad_u + at, grad_delta + at, grad_z + at, p_parts, half, member, width, D, d, real, count, N,
+                    HAS_Z, SOFTPLUS, REVERSE, EVEN, FRAMES, TILE, BLOCK, NATIVE, PRECISE, EXACT,
                 )  # fmt: skip
 
 
@@ -207,11 +260,12 @@ def walk_back(
     p_grad_u, p_grad_delta, p_grad_z, p_parts, half, member, width, D, d, real, count,
     N: tl.constexpr, HAS_Z: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr,
     EVEN: tl.constexpr, FRAMES: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
-    NATIVE: tl.constexpr, PRECISE: tl.constexpr,
+    NATIVE: tl.constexpr, PRECISE: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     """Walk a chunk's tiles from the last to the first and write all of its gradients."""
     i, lane = tl.arange(0, TILE), tl.arange(0, BLOCK)
     skip_sum, bias_sum = lane * 0.0, lane * 0.0
+    columns = tl.where((lane // 4)[None, :] == i[:, None], 1.0, 0.0)
     last_tile = (count - 1) // TILE
     for back in range(last_tile + 1):
         tile = last_tile - back
@@ -234,6 +288,7 @@ def walk_back(
         rate, before, carried = tl.load(a + d), tl.load(p_slot), tl.load(p_grads)
         gain, look = tl.load(p_B + t), tl.load(p_C + t)
         for n in range(N):
+            # what the next state needs is read before this one's work, which hides the wait
             ahead = tl.minimum(n + 1, N - 1)
             rate_ahead, before_ahead = (
                 tl.load(a + ahead * width + d),
@@ -269,8 +324,8 @@ def walk_back(
             tl.store(p_sums + n * BLOCK, a_sum)
             tl.store(p_grads + n * width, carried if tile > 0 else a_sum)
             add_to_parts(
-                p_parts + n * FRAMES + tile * TILE, half, g * x, grad * h, member, i, lane,
-                TILE, NATIVE,
+                p_parts + n * FRAMES + tile * TILE, half, g * x, grad * h, columns, member, i,
+                lane, TILE, NATIVE, EXACT,
             )  # fmt: skip
             rate, before, carried = rate_ahead, before_ahead, carried_ahead
             gain, look = gain_ahead, look_ahead
@@ -297,12 +352,14 @@ def walk_back(
 
 @jit
 def add_to_parts(
-    p_parts, half, b_terms, c_terms, member, i, lane, TILE: tl.constexpr, NATIVE: tl.constexpr
+    p_parts, half, b_terms, c_terms, columns, member, i, lane, TILE: tl.constexpr,
+    NATIVE: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     """Sum a tile over its channels and add it to what the blocks before it left."""
     if NATIVE:
-        sums = sum_over_lanes(b_terms, c_terms, i, TILE)
-        p_sums = p_parts + lane % TILE + lane % (2 * TILE) // TILE * half
+        sums = sum_over_lanes(b_terms, c_terms, columns, i, EXACT)
+        owned = owned_by(lane, EXACT)
+        p_sums = p_parts + owned % TILE + owned // TILE * half
         if member > 0:
             sums += tl.load(p_sums)
         tl.store(p_sums, sums)

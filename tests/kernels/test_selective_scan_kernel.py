@@ -1,6 +1,9 @@
 """The Triton kernels, in Triton's interpreter where there is no GPU, and the PTX they contain."""
 
+import os
 import re
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,11 @@ pytest.importorskip("triton")
 
 from vidmamba.kernels.selective_scan import selective_scan_reference
 from vidmamba.kernels.selective_scan.cuda import launch_backward, launch_forward
-from vidmamba.kernels.selective_scan.kernel_backward import _write_sum_over_lanes
+from vidmamba.kernels.selective_scan.kernel_backward import (
+    TILE,
+    _write_sums_by_products,
+    _write_sums_exactly,
+)
 
 NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
 
@@ -62,17 +69,19 @@ def test_kernels_match_the_reference_on_awkward_shapes(
     check(batch, frames, width, bounds, reverse)
 
 
-@pytest.mark.parametrize("tile", [8, 16])
-def test_the_exchanges_between_lanes_sum_each_value_over_all_lanes(tile: int) -> None:
+@pytest.mark.parametrize("by_products", [False, True])
+def test_the_exchanges_between_lanes_sum_each_value_over_all_lanes(by_products: bool) -> None:
     # run the PTX here, every register an array of one number a lane
-    values = np.random.default_rng(0).integers(-99, 99, (2 * tile, 32)).astype(float)
+    values = np.random.default_rng(0).integers(-99, 99, (2 * TILE, 32)).astype(float)
     lane = np.arange(32)
-    registers: dict[str, Any] = {"%laneid": lane, "0": 0}
-    registers |= {f"${tile + i}": values[i] for i in range(2 * tile)}
-    for line in re.split(r"[;\n]+", _write_sum_over_lanes(tile)):
+    registers: dict[str, Any] = {"%laneid": lane, "0": 0, "0f00000000": np.zeros(32)}
+    registers |= {f"${TILE + i}": values[i] for i in range(2 * TILE)}
+    registers |= {f"${3 * TILE + i}": (lane // 4 == i).astype(float) for i in range(TILE)}
+    ptx = _write_sums_by_products() if by_products else _write_sums_exactly()
+    for line in re.split(r"[;\n]+", ptx):
         operation, _, rest = line.strip().partition(" ")
-        names = [name.strip() for name in rest.split(",")]
-        if operation in ("mov.u32", "mov.f32"):
+        names = re.findall(r"[$%\w]+", rest)
+        if operation in ("mov.u32", "mov.b32", "mov.f32"):
             registers[names[0]] = registers[names[1]]
         elif operation == "and.b32":
             registers[names[0]] = registers[names[1]] & int(names[2])
@@ -85,6 +94,72 @@ def test_the_exchanges_between_lanes_sum_each_value_over_all_lanes(tile: int) ->
             registers[names[0]] = registers[names[1]][lane ^ int(names[2])]
         elif operation == "add.f32":
             registers[names[0]] = registers[names[1]] + registers[names[2]]
+        elif operation.startswith("mma.sync.aligned.m16n8k8"):
+            multiply(registers, names)
         else:
             assert operation in ("{", "}", "", ".reg"), operation
-    np.testing.assert_array_equal(registers["$0"], values.sum(1)[lane % (2 * tile)])
+    by_four = lane % 4 * 4 + lane // 16 * 2 + lane // 8 % 2
+    owned = by_four if by_products else lane % 16
+    np.testing.assert_array_equal(registers["$0"], values.sum(1)[owned])
+
+
+COMPILE = """
+import sys
+from triton import compile
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from vidmamba.kernels.selective_scan.kernel import LOOSE
+from vidmamba.kernels.selective_scan.kernel_backward import gradients_kernel as kernel
+
+states, tile, precise = int(sys.argv[1]), int(sys.argv[2]), bool(int(sys.argv[3]))
+constants = dict(
+    N=states, HAS_SKIP=True, HAS_Z=True, HAS_BIAS=True, SOFTPLUS=True, REVERSE=False, PACKED=False,
+    EVEN=True, FRAMES=32, TILE=tile, BLOCK=32, GROUP=1, NATIVE=True, PRECISE=precise, EXACT=precise,
+)
+sizes = {"T", "D", "width", "chunks_a_video", "chunks", "groups"}
+types = {name: "i32" if name in sizes else "*fp32" for name in kernel.arg_names}
+types |= dict.fromkeys(constants, "constexpr")
+aligned = {
+    (i,): [["tt.divisibility", 16]]
+    for i, name in enumerate(kernel.arg_names)
+    if types[name] == "*fp32" or (name in sizes and name not in LOOSE)
+}
+values = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
+compiled = compile(
+    ASTSource(kernel, types, values, aligned),
+    target=GPUTarget("cuda", 90, 32),
+    options={"num_warps": 1},
+)
+print(compiled.asm["ttgir"])
+"""
+
+
+@pytest.mark.parametrize(("states", "precise"), [(16, False), (5, True), (8, True)])
+def test_a_lane_holds_a_whole_tile_of_one_channel(states: int, precise: bool) -> None:
+    # what the exchanges between lanes take for granted, and Triton chooses
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    arguments = [sys.executable, "-c", COMPILE, str(states), str(TILE), str(int(precise))]
+    run = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    layouts = dict(re.findall(r"(#blocked\d*) = (#ttg.blocked<.*>)", run.stdout))
+    operands = re.findall(
+        rf"shfl.*?packed_element = 8.*?: .*?tensor<{TILE}x32xf32, (#blocked\d*)>", run.stdout, re.S
+    )
+    assert operands
+    for name in operands:
+        assert "sizePerThread = [1, 1], threadsPerWarp = [1, 32]" in layouts[name]
+
+
+def multiply(registers: dict[str, Any], names: list[str]) -> None:
+    """D = A B + C of 16x8x8, its fragments over the lanes as the PTX manual's tables lay them."""
+    group, inside = np.arange(32) // 4, np.arange(32) % 4
+    d, a, b, c = names[:4], names[4:8], names[8:10], names[10:]
+    left, right, sums = np.zeros((16, 8)), np.zeros((8, 8)), np.zeros((16, 8))
+    for k in range(4):
+        left[group + k % 2 * 8, inside + k // 2 * 4] = registers[a[k]]
+        sums[group + k // 2 * 8, inside * 2 + k % 2] = registers[c[k]]
+    for k in range(2):
+        right[inside + k * 4, group] = registers[b[k]]
+    product = left @ right + sums
+    for k in range(4):
+        registers[d[k]] = product[group + k // 2 * 8, inside * 2 + k % 2]
