@@ -150,19 +150,21 @@ def test_the_best_mean_over_models_and_seeds_wins_and_of_equals_the_first() -> N
         ("c", 1, 0): True, ("c", 1, 1): True, ("c", 2, 0): True, ("c", 2, 1): False,
     }  # fmt: skip
 
-    def label(option: Option, one: Evidence, seed: int) -> dict[str, np.ndarray]:
-        good = right[option.candidate.recipe, one.model, seed]
-        return {item.name: item.labels if good else item.labels * 0 + 3 for item in one.items}
-
     scorer = Scorer(
         compat=COMPATS["lea"], class_names=("0", "1", "2", "3"), background=(), evaluation_stride=1
     )
+
+    def score(option: Option, one: Evidence, seed: int) -> dict[str, float]:
+        good = right[option.candidate.recipe, one.model, seed]
+        labels = {item.name: item.labels if good else item.labels * 0 + 3 for item in one.items}
+        return scorer(labels, one.items)
+
     options = [_option(name) for name in "abc"]
-    choice = choose(4, options, evidence, label, scorer=scorer, seeds=(0, 1))
+    choice = choose(4, options, evidence, score, seeds=(0, 1))
     assert choice.scores == {"a, likeliest": 50, "b, likeliest": 75, "c, likeliest": 75}
     assert choice.option == options[1]
     assert choice.scored == ("one", "other")
-    alone = choose(4, options[:1], evidence, label, scorer=scorer, seeds=(0, 1))
+    alone = choose(4, options[:1], evidence, score, seeds=(0, 1))
     assert best_of([alone, choice]).option == options[1]
     assert best_of([choice, alone]).option == options[1]
     assert replace(best_of([alone]), scores=alone.scores) == alone

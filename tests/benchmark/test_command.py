@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from PIL import Image
 
 import vidmamba.benchmark.command as command
+import vidmamba.benchmark.workers as workers
 from vidmamba.benchmark import Protocol, Recipe
 from vidmamba.benchmark.runs import Run, train_run
+from vidmamba.benchmark.workers import Job, Workers
 from vidmamba.metrics import score_videos
 
 from .conftest import DECODINGS, SPLITS, Folder
@@ -126,16 +129,85 @@ def test_nested_choices_train_without_the_split_and_only_what_is_chosen_is_teste
     )
     choosing = [name for name in trained if "without" in name]
     assert choosing == [
-        "mine-a, split 2 without test 1, seed 0",
         "mine-a, split 1 without test 2, seed 0",
-        "mine-b, split 2 without test 1, seed 0",
         "mine-b, split 1 without test 2, seed 0",
+        "mine-a, split 2 without test 1, seed 0",
+        "mine-b, split 2 without test 1, seed 0",
     ]
     tested = [name for name in trained if "without" not in name]
     assert len(tested) == 4
     assert {name.split(", ", 1)[1] for name in tested} == {
         f"split {split}, seed {seed}" for split in (1, 2) for seed in (0, 1)
     }
+
+
+def test_what_is_done_in_time_makes_the_table_and_what_is_not_is_named(
+    run_benchmark: Bench,
+    trained: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options: dict[str, Any] = {
+        "protocol": Protocol(splits=(1, 2, 3), seeds=(0, 1, 2), choose_by="other_splits"),
+        "recipes": {"mine": Recipe(), "rival": Recipe(optim={"lr": 0.1})},
+        "decodings": DECODINGS,
+    }
+    with pytest.raises(ValueError, match="nothing to show yet"):
+        run_benchmark(**options, minutes=0.0)
+    assert trained == []
+
+    clock = (60.0 * minute for minute in range(100))
+    with monkeypatch.context() as patch:  # a minute passes before each run
+        for module in (command, workers):
+            patch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        out = run_benchmark(**options, minutes=10.0)
+    # nine runs: a whole seed of both, and one split of the next
+    assert [name.rsplit(", ", 1)[1] for name in trained] == ["seed 0"] * 6 + ["seed 1"] * 3
+    unfinished = "Unfinished, and not in this table: mine: seeds 1, 2; rival: seeds 1, 2."
+    assert unfinished in capsys.readouterr().out
+    assert unfinished in (out / "benchmark.md").read_text()
+    content = json.loads((out / "benchmark.json").read_text())
+    assert [*content["recipes"]["mine"]["scores"]["1"]] == ["0"]
+    assert {run["seed"] for run in content["runs"]} == {0}
+
+    run_benchmark(**options)
+    assert len(trained) == len({*trained}) == 18
+    assert "Unfinished" not in (out / "benchmark.md").read_text()
+    # as if it had never been stopped
+    at_once = run_benchmark(**options, output=out.parent / "at once")
+    resumed, whole = (
+        json.loads((folder / "benchmark.json").read_text())["recipes"] for folder in (out, at_once)
+    )
+    for name in ("mine", "rival", "chosen recipe"):
+        for part in ("mean", "scores", "choices"):
+            assert resumed[name][part] == whole[name][part]
+
+
+def test_a_recipe_without_a_whole_seed_is_left_out_and_nothing_is_chosen_across_recipes(
+    run_benchmark: Bench, trained: list[str]
+) -> None:
+    recipes = {"mine": Recipe(), "rival": Recipe(optim={"lr": 0.1})}
+    out = run_benchmark(recipes=recipes)
+    [gone] = (out / "runs").glob("rival/split2-*/run.json")
+    gone.unlink()
+    run_benchmark(recipes=recipes, minutes=0.0)
+    content = json.loads((out / "benchmark.json").read_text())
+    assert [*content["recipes"]] == ["mine"]
+    assert "mine: seed" not in (out / "benchmark.md").read_text()
+    assert "rival: seeds 0." in (out / "benchmark.md").read_text()
+
+
+@pytest.mark.slow
+def test_one_run_that_fails_does_not_cost_the_others(tmp_path: Path) -> None:
+    functions = {"a": Path.touch, "b": Path.unlink, "c": Path.touch, "d": Path.touch}
+    jobs = [
+        Job(name=name, function=function, arguments=(tmp_path / name,))
+        for name, function in functions.items()
+    ]
+    with Workers(2) as pool, pytest.raises(FileNotFoundError) as caught:
+        pool.do(jobs, "try")
+    assert caught.value.__notes__[-1] == "in b"
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "c", "d"}
 
 
 def test_checkpoints_are_kept_on_request(run_benchmark: Bench) -> None:

@@ -15,8 +15,8 @@ from vidmamba.metrics.videos import Compat
 Labels = Mapping[str, Int[np.ndarray, " T"]]
 """The label of each frame of each video."""
 
-LabelBy = Callable[["Option", Evidence, int], Labels]
-"""How an option's model and decoding label the evidence's videos, by seed."""
+ScoreBy = Callable[["Option", Evidence, int], Mapping[str, float]]
+"""What an option's model and decoding score on the evidence's videos, by seed; percent."""
 
 CHOSEN_BY = ("f1@10", "f1@25", "f1@50", "edit", "accuracy")
 """The scores whose mean an option is chosen by."""
@@ -94,9 +94,8 @@ def choose(
     split: int,
     options: Sequence[Option],
     evidence: Sequence[Evidence],
-    label: LabelBy,
+    score: ScoreBy,
     *,
-    scorer: Scorer,
     seeds: Sequence[int],
 ) -> Choice:
     """Return the option with the best mean over metrics, models and seeds; of equals, the first.
@@ -105,18 +104,13 @@ def choose(
         split: whose choice it is.
         options: at least one.
         evidence: of the split; models whose videos are none are left out.
-        label: gives the labels that an option predicts.
-        scorer: counts them.
+        score: what an option reaches on them.
         seeds: of the runs that are looked at.
     """
     told = [one for one in evidence if one.items]
 
     def figure(option: Option) -> float:
-        found = [
-            one_figure(scorer(label(option, one, seed), one.items))
-            for one in told
-            for seed in seeds
-        ]
+        found = [one_figure(score(option, one, seed)) for one in told for seed in seeds]
         return float(np.mean(found))
 
     scores = {option.name: figure(option) for option in options}

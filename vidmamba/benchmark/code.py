@@ -25,6 +25,9 @@ LEARNING = (
 DECODING = ("decoding", "timeline/frames.py")
 """Those that decide which labels a decoder gives."""
 
+SCORING = ("metrics/video.py", "metrics/videos.py")
+"""Those that decide what labels score."""
+
 
 @cache
 def code_key(names: Sequence[str], home: Path = HOME) -> str:

@@ -1,5 +1,6 @@
 """`vidmamba benchmark`: train, choose honestly, test once, and write the table."""
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,9 @@ import numpy as np
 from rich.console import Console
 
 from vidmamba.benchmark.decode import DecodingJob
-from vidmamba.benchmark.harness import CHOSEN, Harness, RunJob
+from vidmamba.benchmark.folders import RunJob
+from vidmamba.benchmark.harness import CHOSEN, Harness
+from vidmamba.benchmark.looks import Look
 from vidmamba.benchmark.outputs import write_arrays
 from vidmamba.benchmark.protocol import EXPLAINED, Protocol
 from vidmamba.benchmark.published import PublishedRow, published_rows
@@ -44,6 +47,7 @@ def benchmark(
     jobs: int = 1,
     ribbons: int = 3,
     keep_checkpoints: bool = False,
+    minutes: float | None = None,
 ) -> int:
     """Compare recipes over splits and seeds, each choice made without the split's test videos.
 
@@ -65,39 +69,50 @@ def benchmark(
         jobs: How many runs train side by side, each in a process of its own.
         ribbons: Test videos, of as many splits, whose timelines are drawn.
         keep_checkpoints: Keep each run's weights, for `predict`.
+        minutes: Begin no run later than this; what is then done goes into the table, which says
+            what is missing, and the same command goes on. 0 only reports.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be 1 or more, got {jobs}")
+    until = None if minutes is None else time.monotonic() + 60 * minutes
     published = published_rows(protocol.published, protocol.compat)
     settings = Settings(model=model, optim=optim, loss=loss, trainer=trainer)
     ways = decodings or LIKELIEST
     harness = Harness(data, protocol, recipes, settings, ways, output / "runs")
     with Workers(jobs) as workers:
-        _train(harness.choosing_runs(), workers, keep_checkpoints)
-        _decode(harness.choosing_decodings(), workers)
+        _train(harness.choosing_runs(), workers, keep_checkpoints, until)
+        _keep(harness.looks(), workers)
         choices = harness.choices()
-        _train(harness.test_runs(choices), workers, keep_checkpoints)
-        _decode(harness.test_decodings(choices), workers)
+        _train(harness.test_runs(choices), workers, keep_checkpoints, until)
+        _keep(harness.test_decodings(choices), workers)
     results = harness.results(choices)
-    _write(output, protocol, published, results)
+    if not results:
+        raise ValueError(
+            f"{output}: no recipe has a seed whose runs are done in every split, so there is "
+            "nothing to show yet; the same command goes on from here"
+        )
+    remarks = _remarks(protocol, published, results, harness.unfinished(results))
+    _write(output, protocol, published, results, remarks)
     _write_predictions(output, harness, results)
     _draw(output, harness, results, ribbons)
     console = Console()
     console.print(terminal_table(lines_of(published, results), _title(output, protocol)))
-    for line in _remarks(protocol, published, results):
+    for line in remarks:
         console.print(line, highlight=False, soft_wrap=True)
     for name in ("benchmark.md", "benchmark.json", "predictions.npz", "ribbons"):
         console.print(output / name, highlight=False, soft_wrap=True)
     return 0
 
 
-def _train(runs: Sequence[RunJob], workers: Workers, keep_checkpoints: bool) -> None:
+def _train(
+    runs: Sequence[RunJob], workers: Workers, keep_checkpoints: bool, until: float | None
+) -> None:
     train = partial(train_run, jobs=workers.count, keep_checkpoint=keep_checkpoints)
     jobs = [Job(name=run.name, function=train, arguments=(run, at)) for run, at in runs]
-    workers.do(jobs, "train")
+    workers.do(jobs, "train", until=until)
 
 
-def _decode(found: Sequence[DecodingJob], workers: Workers) -> None:
+def _keep(found: Sequence[DecodingJob] | Sequence[Look], workers: Workers) -> None:
     jobs = [Job(name=one.folder.name, function=one.keep, arguments=()) for one in found]
     workers.do(jobs, "decode")
 
@@ -107,13 +122,18 @@ def _title(output: Path, protocol: Protocol) -> str:
 
 
 def _remarks(
-    protocol: Protocol, published: Sequence[PublishedRow], results: Sequence[RecipeResult]
+    protocol: Protocol,
+    published: Sequence[PublishedRow],
+    results: Sequence[RecipeResult],
+    unfinished: Sequence[str],
 ) -> list[str]:
-    """Say by what choices were made, which they were, and what the figures mean."""
+    """Say what is missing, by what choices were made, which they were, what the figures mean."""
     records = [record for result in results for record in result.records]
     devices = ", ".join(sorted({str(record["device"]) for record in records}))
     beside = max(int(record["jobs"]) for record in records)
+    missing = f"Unfinished, and not in this table: {'; '.join(unfinished)}."
     return [
+        *([missing] if unfinished else []),
         *_choices(protocol, results),
         "Scores: percent, means over seeds; ±: standard deviation, over seeds, of the mean over "
         "splits. Bold: best of its column. Each split was tested once, after its choice.",
@@ -143,11 +163,12 @@ def _write(
     protocol: Protocol,
     published: Sequence[PublishedRow],
     results: Sequence[RecipeResult],
+    remarks: Sequence[str],
 ) -> None:
     lines = lines_of(published, results)
     text = f"# {_title(output, protocol)}\n\n{markdown_table(lines)}\n"
     with written_whole(output / "benchmark.md") as file:
-        file.write((text + "\n\n".join(_remarks(protocol, published, results)) + "\n").encode())
+        file.write((text + "\n\n".join(remarks) + "\n").encode())
     write_json(
         output / "benchmark.json",
         {
@@ -179,7 +200,7 @@ def _write_predictions(output: Path, harness: Harness, results: Sequence[RecipeR
         for item in harness.splits.data(split).test:
             arrays[f"split{split}/{item.name}/true"] = item.labels.astype(np.int16)
         for result in results:
-            for seed in harness.protocol.seeds:
+            for seed in result.seeds:
                 labels = harness.test_labels(result.choices[split].option, split, seed)
                 for name, predicted in labels.items():
                     key = f"split{split}/{name}/{result.name}/seed{seed}"
@@ -194,7 +215,7 @@ def _draw(output: Path, harness: Harness, results: Sequence[RecipeResult], count
         rows = {"truth": item.labels.tolist()}
         for result in results:
             if result.name != CHOSEN:  # it is one of the others
-                option, seed = result.choices[split].option, harness.protocol.seeds[0]
+                option, seed = result.choices[split].option, result.seeds[0]
                 rows[result.name] = harness.test_labels(option, split, seed)[item.name].tolist()
         step = float(np.diff(item.timestamps[:2]).sum())
         picture = draw_ribbons(rows, harness.class_names, fps=1 / step if step else None)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from vidmamba.benchmark.outputs import RunFiles
 from vidmamba.benchmark.code import DECODING, code_key
-from vidmamba.benchmark.runs import hash_of, labels_key
+from vidmamba.benchmark.keys import hash_of, labels_key
+from vidmamba.benchmark.outputs import RunFiles
 from vidmamba.config import to_plain
 from vidmamba.datasets.records import VideoItem
 from vidmamba.decoding import DecodingConfig, learn_decoder
@@ -62,6 +62,14 @@ class Teachers:
     def __init__(self) -> None:
         self._known: dict[tuple[int, ...], tuple[tuple[np.ndarray, ...], str]] = {}
 
+    def of(self, videos: Sequence[VideoItem]) -> tuple[tuple[np.ndarray, ...], str]:
+        """Return the videos' labels, and a name for them."""
+        at = tuple(id(video) for video in videos)
+        if at not in self._known:
+            labels = tuple(video.labels.astype(np.int16) for video in videos)
+            self._known[at] = labels, labels_key(videos)
+        return self._known[at]
+
     def job(
         self,
         folder: Path,
@@ -71,13 +79,7 @@ class Teachers:
         videos: Sequence[VideoItem],
     ) -> DecodingJob:
         """Return the job of labelling a run's part by what these videos teach."""
-        at = tuple(id(video) for video in videos)
-        if at not in self._known:
-            labels = tuple(
-                video.labels.astype(np.int16) for video in videos
-            )
-            self._known[at] = labels, labels_key(videos)
-        taught, teachers = self._known[at]
+        taught, teachers = self.of(videos)
         content = {"decoding": to_plain(config), "taught": teachers, "code": code_key(DECODING)}
         return DecodingJob(
             folder=folder,

@@ -30,6 +30,7 @@ class RunFiles:
     predictions.npz     `<part>/<video>`: log-probabilities [T, C], float16; and where the model
                         says it, `boundaries/<part>/<video>`: that a segment begins [T], float16
     labels-<key>.npz    `<video>`: labels [T] by one decoding, made again where it is missing
+    scores-<key>.json   by decoding, what it scores on one part; made again where it is missing
     """
 
     def __init__(self, folder: Path) -> None:
@@ -78,6 +79,18 @@ class RunFiles:
         """Return each video's labels."""
         with np.load(self._labels(key)) as stored:
             return {name: stored[name].astype(np.int64) for name in stored.files}
+
+    def scores(self, key: str) -> dict[str, dict[str, float]]:
+        """Return the scores that are stored under a key; none where there are none."""
+        path = self._scores(key)
+        return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+    def write_scores(self, key: str, scores: Mapping[str, Mapping[str, float]]) -> None:
+        """Store scores under a key."""
+        write_json(self._scores(key), scores)
+
+    def _scores(self, key: str) -> Path:
+        return self.folder / f"scores-{key}.json"
 
     def _labels(self, key: str) -> Path:
         return self.folder / f"labels-{key}.npz"

@@ -1,26 +1,23 @@
 """One training run of a benchmark: what it is, where it lies, and training it."""
 
-import hashlib
-import json
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from vidmamba import __version__
 from vidmamba.benchmark.code import LEARNING, code_key
+from vidmamba.benchmark.keys import hash_of, labels_key
 from vidmamba.benchmark.outputs import RunFiles
 from vidmamba.benchmark.quick import save_task, train_quickly
 from vidmamba.benchmark.recipes import Candidate
 from vidmamba.config import to_plain
 from vidmamba.data import DataConfig, load_data
-from vidmamba.datasets.records import LabelledSet, VideoItem
+from vidmamba.datasets.records import LabelledSet
 from vidmamba.tasks.checkpoints import load_task
 from vidmamba.tasks.segmentation import FramePrediction, SegmentationTask, make_task
 from vidmamba.training import fit, seed_everything
@@ -61,7 +58,7 @@ class Run:
         return root / self.candidate.name / f"{stem}-{self.key(data)}"
 
     def key(self, data: LabelledSet) -> str:
-        """Return a hash of all that the run learns from, the code too; of test videos, their names."""
+        """Return a hash of all that the run learns from, code too; of test videos, their names."""
         settings = to_plain(self.candidate.settings)
         config = to_plain(self.data)
         for part, fields in (("trainer", settings["trainer"]), ("data", config)):
@@ -79,21 +76,6 @@ class Run:
             "test": [item.name for item in data.test],
         }
         return hash_of(content)
-
-
-def hash_of(content: Any) -> str:
-    """Return a short hash of something JSON-able."""
-    text = json.dumps(content, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def labels_key(items: Sequence[VideoItem]) -> str:
-    """Return a hash of videos' names and frame labels."""
-    digest = hashlib.sha256()
-    for item in items:
-        digest.update(f"{item.name}\n".encode())
-        digest.update(np.ascontiguousarray(item.labels, dtype="<i8").tobytes())
-    return digest.hexdigest()[:16]
 
 
 def without_videos(data: LabelledSet, names: Collection[str]) -> LabelledSet:
