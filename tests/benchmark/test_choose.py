@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from vidmamba.benchmark import Protocol, Recipe
-from vidmamba.benchmark.choose import Choice, Option, Scorer, best_of, choose
+from vidmamba.benchmark.choose import Choice, Scorer, best_of, choose, sequence_accuracy
 from vidmamba.benchmark.evidence import Evidence, Splits
 from vidmamba.benchmark.harness import Harness
+from vidmamba.benchmark.options import Option
 from vidmamba.benchmark.outputs import RunFiles
 from vidmamba.benchmark.protocol import ChooseBy
 from vidmamba.benchmark.recipes import Candidate, Settings
@@ -120,6 +121,16 @@ def test_the_models_of_the_other_splits_did_train_on_a_splits_test_videos(folder
         for one in splits.evidence(1):
             train = {item.name for item in splits.data(one.model, one.without).train}
             assert bool(train & {*SPLITS[1]}) == seen
+
+
+def test_a_sequence_is_right_if_all_its_actions_are_there_in_order() -> None:
+    true = np.array([0, 1, 1, 0, 2, 2, 0, 1])
+    late = np.array([1, 0, 0, 2, 0, 0, 0, 1])
+    twice = np.array([0, 1, 0, 1, 2, 2, 0, 1])
+    joined = np.array([0, 1, 1, 0, 2, 2, 2, 0])
+    pairs = [(late, true), (twice, true), (joined, true), (true, true)]
+    assert sequence_accuracy(pairs, (0,)) == 50
+    assert sequence_accuracy(pairs) == 25  # late begins without the background
 
 
 def _item(name: str, true: list[int]) -> VideoItem:

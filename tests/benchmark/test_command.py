@@ -15,6 +15,7 @@ import vidmamba.benchmark.workers as workers
 from vidmamba.benchmark import Protocol, Recipe
 from vidmamba.benchmark.runs import Run, train_run
 from vidmamba.benchmark.workers import Job, Workers
+from vidmamba.decoding import DecodingConfig
 from vidmamba.metrics import score_videos
 
 from .conftest import DECODINGS, SPLITS, Folder
@@ -38,6 +39,16 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def arrays_in(path: Path) -> dict[str, np.ndarray]:
     with np.load(path) as stored:
         return dict(stored)
+
+
+def orders_right(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Percent of videos whose actions, less background (0), come in the true order."""
+
+    def order(labels: np.ndarray) -> list[int]:
+        starts = [0, *(t for t in range(1, len(labels)) if labels[t] != labels[t - 1])]
+        return [int(labels[t]) for t in starts if labels[t]]
+
+    return 100 * float(np.mean([order(predicted) == order(true) for predicted, true in pairs]))
 
 
 def test_one_table_as_text_json_pictures_and_predictions(
@@ -76,7 +87,9 @@ def test_one_table_as_text_json_pictures_and_predictions(
                 for name in names
             ]
             scores = score_videos(pairs, background=(0,))
-            assert found["scores"][str(split)][str(seed)] == pytest.approx(scores)
+            assert found["scores"][str(split)][str(seed)] == pytest.approx(
+                scores | {"sequence": orders_right(pairs)}
+            )
             of_splits.append(scores["accuracy"])
         accuracy[seed] = np.mean(of_splits)
     assert found["mean"]["accuracy"] == pytest.approx((accuracy[0] + accuracy[1]) / 2)
@@ -199,7 +212,12 @@ def test_a_recipe_without_a_whole_seed_is_left_out_and_nothing_is_chosen_across_
 
 @pytest.mark.slow
 def test_one_run_that_fails_does_not_cost_the_others(tmp_path: Path) -> None:
-    functions = {"a": Path.touch, "b": Path.unlink, "c": Path.touch, "d": Path.touch}
+    functions: dict[str, Callable[..., object]] = {
+        "a": Path.touch,
+        "b": Path.unlink,
+        "c": Path.touch,
+        "d": Path.touch,
+    }
     jobs = [
         Job(name=name, function=function, arguments=(tmp_path / name,))
         for name, function in functions.items()
@@ -208,6 +226,17 @@ def test_one_run_that_fails_does_not_cost_the_others(tmp_path: Path) -> None:
         pool.do(jobs, "try")
     assert caught.value.__notes__[-1] == "in b"
     assert {path.name for path in tmp_path.iterdir()} == {"a", "c", "d"}
+
+
+def test_cuts_at_boundaries_are_for_models_that_tell_them(run_benchmark: Bench) -> None:
+    out = run_benchmark(
+        recipes={"plain": Recipe(), "cutting": Recipe(model={"boundaries": True})},
+        decodings=DECODINGS | {"cut": DecodingConfig(kind="boundary")},
+    )
+    recipes = json.loads((out / "benchmark.json").read_text())["recipes"]
+    tried = {name: [*recipes[name]["choices"]["1"]["scores"]] for name in ("plain", "cutting")}
+    assert tried["plain"] == ["plain, likeliest", "plain, steady"]
+    assert tried["cutting"] == ["cutting, likeliest", "cutting, steady", "cutting, cut"]
 
 
 def test_checkpoints_are_kept_on_request(run_benchmark: Bench) -> None:
@@ -240,7 +269,14 @@ def test_side_by_side_finds_what_one_by_one_does(run_benchmark: Bench, tmp_path:
             {"recipes": {"a": Recipe(variants={"b": {"trainer": {"epochs": 0}}})}},
             r"recipes\.a\.variants\.b: .*epochs",
         ),
-        ({"recipes": {"a": Recipe(decodings=("best",))}}, r"\['best'\]: there are only likeliest"),
+        ({"recipes": {"a": Recipe(decodings=("best",))}}, "'best': there are only likeliest"),
+        (
+            {
+                "recipes": {"a": Recipe(decodings=("cut",))},
+                "decodings": {"cut": DecodingConfig(kind="boundary")},
+            },
+            r"recipes\.a\.decodings 'cut': a has no boundary head",
+        ),
         ({"jobs": 0}, "jobs must be 1 or more, got 0"),
     ],
 )

@@ -1,6 +1,6 @@
 """Choose a variant and a decoding for a split, by videos that are not tested in it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,34 +8,18 @@ import numpy as np
 from jaxtyping import Int
 
 from vidmamba.benchmark.evidence import Evidence
-from vidmamba.benchmark.recipes import Candidate
+from vidmamba.benchmark.options import Option
 from vidmamba.datasets.records import VideoItem
 from vidmamba.metrics.videos import Compat
 
 Labels = Mapping[str, Int[np.ndarray, " T"]]
 """The label of each frame of each video."""
 
-ScoreBy = Callable[["Option", Evidence, int], Mapping[str, float]]
+ScoreBy = Callable[[Option, Evidence, int], Mapping[str, float]]
 """What an option's model and decoding score on the evidence's videos, by seed; percent."""
 
 CHOSEN_BY = ("f1@10", "f1@25", "f1@50", "edit", "accuracy")
 """The scores whose mean an option is chosen by."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Option:
-    """A candidate with one of its decodings."""
-
-    candidate: Candidate
-    """What is trained."""
-
-    decoding: str
-    """The decoding's name."""
-
-    @property
-    def name(self) -> str:
-        """Candidate and decoding, for people."""
-        return f"{self.candidate.name}, {self.decoding}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +68,34 @@ class Scorer:
     """Every how many stored frames the data's protocol scores one."""
 
     def __call__(self, labels: Labels, items: Sequence[VideoItem]) -> dict[str, float]:
-        """Return the scores of some videos, percent."""
+        """Return the scores of some videos, percent; `sequence` is `sequence_accuracy`."""
         stride = self.compat.stride(self.evaluation_stride)
         pairs = [item.scored(labels[item.name], stride=stride) for item in items]
-        return self.compat.score(pairs, self.class_names, self.background)
+        background = self.compat.background(self.class_names, self.background)
+        return self.compat.score(pairs, self.class_names, self.background) | {
+            "sequence": sequence_accuracy(pairs, background)
+        }
+
+
+def sequence_accuracy(
+    pairs: Sequence[tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]],
+    background: Collection[int] = (),
+) -> float:
+    """Return how many videos' actions are all there and in order, percent.
+
+    What stands on both sides of background is, as for Edit, two segments.
+
+    Args:
+        pairs: (predicted, true) labels of each video, one or more of them.
+        background: labels that are left out.
+    """
+    right = [_order(predicted, background) == _order(true, background) for predicted, true in pairs]
+    return 100 * sum(right) / len(right)
+
+
+def _order(labels: Int[np.ndarray, " _"], background: Collection[int]) -> list[int]:
+    firsts = labels[np.diff(labels, prepend=-1) != 0].tolist()
+    return [label for label in firsts if label not in background]
 
 
 def choose(

@@ -25,7 +25,7 @@ LEARNING = (
 DECODING = ("decoding", "timeline/frames.py")
 """Those that decide which labels a decoder gives."""
 
-SCORING = ("metrics/video.py", "metrics/videos.py")
+SCORING = ("benchmark/choose.py", "metrics/video.py", "metrics/videos.py")
 """Those that decide what labels score."""
 
 

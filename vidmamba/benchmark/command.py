@@ -136,7 +136,8 @@ def _remarks(
         *([missing] if unfinished else []),
         *_choices(protocol, results),
         "Scores: percent, means over seeds; ±: standard deviation, over seeds, of the mean over "
-        "splits. Bold: best of its column. Each split was tested once, after its choice.",
+        "splits. Seq: videos whose actions are all named in order. Bold: best of its column. Each "
+        "split was tested once, after its choice.",
         "s/split: training one split with one seed; Frames/s: labelled by the trained model, one "
         f"video at a time. On {devices}; runs trained side by side: up to {beside}.",
         *(f"{row.name}: {row.standing}; {row.source}." for row in published),

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from vidmamba.benchmark.choose import Choice, Option, Scorer, best_of, choose
+from vidmamba.benchmark.choose import Choice, Scorer, best_of, choose
 from vidmamba.benchmark.decode import DecodingJob, Teachers
 from vidmamba.benchmark.evidence import Evidence, Splits
 from vidmamba.benchmark.folders import Folders, RunJob
 from vidmamba.benchmark.looks import Look, look_key, without_features
+from vidmamba.benchmark.options import Option, options_of
 from vidmamba.benchmark.outputs import RunFiles
 from vidmamba.benchmark.protocol import Protocol
 from vidmamba.benchmark.recipes import Candidate, Recipe, Settings, candidates_of
@@ -55,11 +56,7 @@ class Harness:
         self.decodings = dict(decodings)
         candidates = candidates_of(recipes, settings)
         self.options = {
-            name: [
-                Option(candidate=candidate, decoding=decoding)
-                for candidate in candidates[name]
-                for decoding in self._decodings_of(name, recipe)
-            ]
+            name: options_of(recipe, candidates[name], decodings)
             for name, recipe in recipes.items()
         }
         self.splits = Splits(data, protocol)
@@ -188,13 +185,6 @@ class Harness:
     @property
     def _is_a_choice(self) -> bool:
         return sum(len(options) for options in self.options.values()) > 1
-
-    def _decodings_of(self, name: str, recipe: Recipe) -> Sequence[str]:
-        chosen = recipe.decodings or tuple(self.decodings)
-        if unknown := [one for one in chosen if one not in self.decodings]:
-            known = ", ".join(self.decodings)
-            raise ValueError(f"recipes.{name}.decodings {unknown}: there are only {known}")
-        return chosen
 
     def _choosing_runs(self, name: str, seed: int) -> Iterator[Run]:
         """The runs that a recipe's choices hang on, of one seed; none if nothing is chosen."""

@@ -10,8 +10,8 @@ from vidmamba.benchmark.choose import Choice
 
 Scores = dict[str, float]
 
-METRICS = ("f1@10", "f1@25", "f1@50", "edit", "accuracy")
-"""The columns of every table, in the order of the field's."""
+METRICS = ("f1@10", "f1@25", "f1@50", "edit", "accuracy", "sequence")
+"""The columns of every table, in the order of the field's, and whole orders of actions."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,10 @@ from rich.table import Table
 
 from vidmamba.benchmark.published import PublishedRow
 from vidmamba.benchmark.results import METRICS, RecipeResult
-from vidmamba.evaluation import HEADINGS
+from vidmamba.evaluation import HEADINGS as EVALUATION_HEADINGS
 
 COSTS = ("Params", "s/split", "Frames/s")
+HEADINGS = EVALUATION_HEADINGS | {"sequence": "Seq"}
 
 
 @dataclass(frozen=True, kw_only=True)
