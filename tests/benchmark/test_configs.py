@@ -42,7 +42,11 @@ CANDIDATES = [
 ]
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+WEAK = [config for config in CONFIGS if config.stem.endswith("weak_benchmark")]
+CONTESTS = [config for config in CONFIGS if config not in WEAK]
+
+
+@pytest.mark.parametrize("config", CONTESTS, ids=lambda path: path.stem)
 def test_it_is_complete_and_compares_with_equal_care(config: Path) -> None:
     options = read(config)
     assert str(options.output) == f"runs/{config.stem}"
@@ -55,6 +59,30 @@ def test_it_is_complete_and_compares_with_equal_care(config: Path) -> None:
     assert len(set(tried.values())) == 1
     assert {recipe.decodings for recipe in options.recipes.values()} == {None}
     assert all(not recipe.loss for recipe in options.recipes.values())
+
+
+@pytest.mark.parametrize("config", CONTESTS, ids=lambda path: path.stem)
+def test_there_are_few_enough_decodings_and_none_is_there_twice(config: Path) -> None:
+    decodings = [*read(config).decodings.values()]
+    assert len({str(decoding) for decoding in decodings}) == len(decodings) <= 14
+
+
+@pytest.mark.parametrize("config", WEAK, ids=lambda path: path.stem)
+def test_the_weak_recipe_differs_in_its_supervision_alone_and_no_lengths_are_learned(
+    config: Path,
+) -> None:
+    frames, transcripts = candidates(config)
+    assert frames.settings.loss.supervision == "frames"
+    weak = {"loss": {"supervision": "transcripts"}}
+    assert transcripts.settings == override(frames.settings, weak, at="test")
+    contest = candidates(config.with_stem(config.stem.replace("_weak", "")))
+    assert frames.settings in [candidate.settings for candidate in contest]
+    options = read(config)
+    assert str(options.output) == f"runs/{config.stem}"
+    assert options.protocol == read(CONTESTS[WEAK.index(config)]).protocol
+    for decoding in options.decodings.values():
+        assert decoding.kind != "boundary"
+        assert decoding.kind != "grammar" or decoding.duration_weight == 0
 
 
 @pytest.mark.parametrize("candidate", CANDIDATES)
