@@ -19,7 +19,9 @@ from vidmamba.kernels.selective_scan.kernel import (
     projections_kernel,
     rates_kernel,
 )
-from vidmamba.kernels.selective_scan.kernel_backward import TILE as BACKWARD_TILE
+from vidmamba.kernels.selective_scan.kernel_backward import (
+    TILE as GRADIENTS_TILE,
+)
 from vidmamba.kernels.selective_scan.kernel_backward import (
     chunk_grads_kernel,
     gradients_kernel,
@@ -28,7 +30,7 @@ from vidmamba.kernels.selective_scan.kernel_backward import (
 
 TILE = 8  # frames that a program loads at a time
 BLOCK = 32  # channels of a program: one a lane, with all its states in registers
-BACKWARD_BLOCK = 32  # one a lane, whose sums over lanes are over channels
+PROJECTION_BLOCK = 16  # states of which B and C are moved together
 COMBINE_TILE = 16
 MAX_GROUP = 8  # blocks whose gradients of B and C one program adds up
 # one warp a program, its registers cut so that a multiprocessor holds sixteen: waiting is what
@@ -48,10 +50,8 @@ class _Setting(NamedTuple):
     first_chunks: Tensor  # (videos + 1,), for packed videos
     rates: Tensor  # (N, width)
     projections: Tensor  # (2, chunks, frames, rows): B and C, zero from N to rows
-    rows: int  # N rounded up to a power of two
-    block: int  # channels of a program
+    rows: int  # N rounded up to a power of two, 16 at least
     options: dict[str, Any]  # of every kernel that reads frames
-    unit: int
 
 
 def launch_forward(
@@ -76,8 +76,8 @@ def launch_forward(
     states = u.new_empty(total, num_states, width, dtype=torch.float32)
     ends = torch.empty_like(states)
     sums = u.new_empty(total, width, dtype=torch.float32)
-    sizes = (setting.table, frames, u.shape[2] // setting.unit, width, setting.chunks_a_video)
-    blocks = width // setting.block
+    sizes = (setting.table, frames, u.shape[2], width, setting.chunks_a_video)
+    blocks = width // BLOCK
     grid = (total * blocks,)
     bias = _given(delta_bias, u)
     chunk_ends_kernel[grid](
@@ -127,10 +127,10 @@ def launch_backward(
         total, num_states + 2, width, dtype=torch.float32, device=u.device
     )
     sums = u.new_empty(total, width, dtype=torch.float32)
-    blocks, bias, gate = width // setting.block, _given(delta_bias, u), _given(z, u)
+    blocks, bias, gate = width // BLOCK, _given(delta_bias, u), _given(z, u)
     chunk_grads_kernel[(total * blocks,)](
         grad_y, delta, setting.rates, setting.projections[1], gate, bias, rows, sums,
-        setting.table, u.shape[1], channels // setting.unit, width, setting.chunks_a_video,
+        setting.table, u.shape[1], channels, width, setting.chunks_a_video,
         num_states, blocks, **setting.options, **_blocks(setting, u), HAS_Z=z is not None,
         **_warp(setting),
     )  # fmt: skip
@@ -138,29 +138,28 @@ def launch_backward(
     grad_initial = _combine(setting, rows, sums, last, rows, int(count_videos(u, offsets)), True)
 
     group = _choose_group(total, channels, u.device)
-    groups = triton.cdiv(channels, BACKWARD_BLOCK * group)
+    groups = triton.cdiv(channels, BLOCK * group)
     programs = min(total * groups, _multiprocessors(u.device) * GRADIENTS_WARPS)
     scratch = u.new_empty(
-        programs, frames // BACKWARD_TILE + 1, num_states, BACKWARD_BLOCK, dtype=torch.float32
+        programs, frames // GRADIENTS_TILE.value, num_states, BLOCK, dtype=torch.float32
     )
-    parts = u.new_empty(groups, 2, total, num_states, frames, dtype=torch.float32)
-    by_state = _rearrange(setting, u, B, C, offsets, num_states, by_state=True)
+    parts = u.new_empty(groups, 2, total, frames, setting.rows, dtype=torch.float32)
     grad_u, grad_delta = torch.empty_like(u), torch.empty_like(delta)
     grad_z = u.new_empty(0) if z is None else torch.empty_like(z)
     gradients_kernel[(programs,)](
-        grad_y, u, delta, setting.rates, by_state, _given(D, u), gate,
-        bias, states, rows, scratch, grad_u, grad_delta, grad_z, parts,
+        grad_y, u, delta, setting.rates, setting.projections[0], setting.projections[1],
+        _given(D, u), gate, bias, states, rows, scratch, grad_u, grad_delta, grad_z, parts,
         setting.table, u.shape[1], channels, width, setting.chunks_a_video, total, num_states,
-        groups, **setting.options, HAS_SKIP=D is not None, HAS_Z=z is not None,
-        EVEN=channels % BACKWARD_BLOCK == 0, TILE=BACKWARD_TILE, BLOCK=BACKWARD_BLOCK,
-        GROUP=group, EXACT=u.dtype != torch.bfloat16, **GRADIENTS_WARP,
+        groups, BLOCK, **setting.options, HAS_SKIP=D is not None, HAS_Z=z is not None,
+        EVEN=channels % BLOCK == 0, BLOCK=BLOCK, GROUP=group, ROWS=setting.rows,
+        EXACT=u.dtype != torch.bfloat16, **GRADIENTS_WARP,
     )  # fmt: skip
     grad_B, grad_C = torch.empty_like(B), torch.empty_like(C)
-    block_n = _block_n(num_states)
-    projection_grads_kernel[(total, triton.cdiv(num_states, block_n))](
+    block_t = min(frames, 32)
+    projection_grads_kernel[(total * (frames // block_t), setting.rows // PROJECTION_BLOCK)](
         parts, grad_B, grad_C, setting.table, u.shape[1], setting.chunks_a_video, total,
         num_states, groups, REVERSE=reverse, PACKED=offsets is not None, FRAMES=frames,
-        BLOCK_N=block_n,
+        ROWS=setting.rows, BLOCK_T=block_t, BLOCK_N=PROJECTION_BLOCK,
     )  # fmt: skip
     totals = rows.sum(0)[:, :channels]
     results = [
@@ -201,7 +200,7 @@ def _set_up(
         A, rates, A.shape[0], chunks.width, num_states, BLOCK=CUDA_LANES
     )
     table, first_chunks = (u, u) if offsets is None else _lay_out(u, offsets, chunks, reverse)
-    rows = triton.next_power_of_2(num_states)
+    rows = max(triton.next_power_of_2(num_states), PROJECTION_BLOCK)
     options = {
         "REVERSE": reverse,
         "PACKED": offsets is not None,
@@ -221,35 +220,15 @@ def _set_up(
         rates=rates,
         projections=u,
         rows=rows,
-        block=BLOCK if rows <= 16 else BACKWARD_BLOCK,
         options=options,
-        unit=2 if u.shape[2] % 2 == 0 and rows <= 16 else 1,
     )
-    projections = _rearrange(setting, u, B, C, offsets, rows, by_state=False)
-    return setting._replace(projections=projections)
-
-
-def _rearrange(
-    setting: _Setting,
-    u: Tensor,
-    B: Tensor,
-    C: Tensor,
-    offsets: Tensor | None,
-    rows: int,
-    *,
-    by_state: bool,
-) -> Tensor:
-    """B and C as float32 in the scan's order, frame by frame or state by state."""
-    chunks = setting.chunks
-    shape = (rows, chunks.frames) if by_state else (chunks.frames, rows)
-    out = u.new_empty(2, chunks.total, *shape, dtype=torch.float32)
-    block_n = _block_n(rows)
-    projections_kernel[(chunks.total, triton.cdiv(rows, block_n))](
-        B, C, out, setting.table, u.shape[1], setting.chunks_a_video, chunks.total, B.shape[2],
-        REVERSE=setting.options["REVERSE"], PACKED=offsets is not None, FRAMES=chunks.frames,
-        BLOCK_N=block_n, ROWS=rows, BY_STATE=by_state,
+    projections = u.new_empty(2, chunks.total, chunks.frames, rows, dtype=torch.float32)
+    projections_kernel[(chunks.total, rows // PROJECTION_BLOCK)](
+        B, C, projections, table, u.shape[1], setting.chunks_a_video, chunks.total, num_states,
+        REVERSE=reverse, PACKED=offsets is not None, FRAMES=chunks.frames,
+        BLOCK_N=PROJECTION_BLOCK, ROWS=rows,
     )  # fmt: skip
-    return out
+    return setting._replace(projections=projections)
 
 
 def _lay_out(u: Tensor, offsets: Tensor, chunks: Chunks, reverse: bool) -> tuple[Tensor, Tensor]:
@@ -277,7 +256,7 @@ def _combine(
 ) -> Tensor:
     num_states, width = setting.rates.shape
     final = ends.new_empty(videos, num_states, width)
-    block = BACKWARD_BLOCK
+    block = BLOCK
     combine_kernel[(videos * (width // block), num_states)](
         ends, sums, setting.rates, final if initial is None else initial, states, final,
         setting.first_chunks, width, setting.chunks_a_video, num_states, ends.stride(0),
@@ -291,17 +270,16 @@ def _combine(
 
 def _blocks(setting: _Setting, u: Tensor) -> dict[str, Any]:
     return {
-        "EVEN": u.shape[2] % setting.block == 0,
+        "EVEN": u.shape[2] % BLOCK == 0,
         "TILE": TILE,
-        "BLOCK": setting.block,
-        "UNIT": setting.unit,
+        "BLOCK": BLOCK,
         "ROWS": setting.rows,
     }
 
 
 def _warp(setting: _Setting) -> dict[str, Any]:
-    """More registers where a lane holds more than 32 states."""
-    return WARP if setting.rows <= 32 else COMBINE_WARP
+    """More registers where a lane holds more than 16 states."""
+    return WARP if setting.rows <= 16 else COMBINE_WARP
 
 
 def _given(tensor: Tensor | None, stand_in: Tensor) -> Tensor:
@@ -320,13 +298,9 @@ def _states_out(states: Tensor, u: Tensor) -> Tensor:
     return states.transpose(1, 2)[:, : u.shape[2]].contiguous()
 
 
-def _block_n(num_states: int) -> int:
-    return min(triton.next_power_of_2(num_states), 16)
-
-
 def _choose_group(chunks: int, channels: int, device: torch.device) -> int:
     """How many blocks share one part: few parts, but every multiprocessor busy."""
-    group, blocks = 1, triton.cdiv(channels, BACKWARD_BLOCK)
+    group, blocks = 1, triton.cdiv(channels, BLOCK)
     wanted = _multiprocessors(device) * GRADIENTS_WARPS * 9 // 10
     while group < min(MAX_GROUP, blocks) and chunks * triton.cdiv(blocks, 2 * group) >= wanted:
         group *= 2

@@ -12,10 +12,10 @@ from typing import Any
 import triton
 import triton.language as tl
 
-# sizes that a kernel is not compiled anew for. Unknown divisors of D also keep a lane's loads to
-# UNIT channels: wider ones would spread a tile's frames over lanes, and scans with them
-LOOSE = {"T", "D", "D2", "chunks_a_video", "chunks", "groups", "blocks", "columns"}
-LOOSE |= {"end_plane", "state_plane", "width"}
+# sizes that a kernel is not compiled anew for. Unknown divisors also keep Triton from wide loads of
+# a lane, which would spread a tile's frames or a channel's states over lanes
+LOOSE = {"T", "D", "chunks_a_video", "chunks", "groups", "blocks", "columns"}
+LOOSE |= {"end_plane", "state_plane", "width", "slot_width"}
 
 
 def jit(function: Any) -> Any:
@@ -177,12 +177,11 @@ def rates_kernel(A, a, D, width, N, BLOCK: tl.constexpr):
 def projections_kernel(
     B, C, out, table, T, chunks_a_video, chunks, N,
     REVERSE: tl.constexpr, PACKED: tl.constexpr, FRAMES: tl.constexpr, BLOCK_N: tl.constexpr,
-    ROWS: tl.constexpr, BY_STATE: tl.constexpr,
+    ROWS: tl.constexpr,
 ):  # fmt: skip
-    """Write B and C as float32, in the scan's order and zero where no frame is.
+    """Write B and C as float32 (2, chunks, FRAMES, ROWS), in the scan's order.
 
-    As (2, chunks, FRAMES, ROWS), a frame's projections side by side, zero from N to ROWS; by state
-    as (2, chunks, ROWS, FRAMES), a state's projections over time.
+    Zero where no frame is and from N to ROWS, so that the scans need no masks.
     """
     chunk = tl.program_id(0)
     row, count = locate(chunk, table, T, chunks_a_video, FRAMES, REVERSE, PACKED)
@@ -190,16 +189,11 @@ def projections_kernel(
     t = tl.arange(0, FRAMES)
     at = (-t if REVERSE else t)[:, None] * N + n[None, :]
     here = (t < count)[:, None] & (n < N)[None, :]
-    first = chunk.to(tl.int64) * FRAMES * ROWS
-    if BY_STATE:
-        to = first + (n * FRAMES)[None, :] + t[:, None]
-    else:
-        to = first + n[None, :] + (t * ROWS)[:, None]
-    inside = (n < ROWS)[None, :] & (t >= 0)[:, None]
+    to = chunk.to(tl.int64) * FRAMES * ROWS + n[None, :] + (t * ROWS)[:, None]
     b = tl.load(B + row * N + at, mask=here, other=0.0).to(tl.float32)
-    tl.store(out + to, b, mask=inside)
+    tl.store(out + to, b)
     c = tl.load(C + row * N + at, mask=here, other=0.0).to(tl.float32)
-    tl.store(out + chunks.to(tl.int64) * FRAMES * ROWS + to, c, mask=inside)
+    tl.store(out + chunks.to(tl.int64) * FRAMES * ROWS + to, c)
 
 
 @jit
@@ -233,13 +227,12 @@ def advance(h, rate, step, x, gain, NATIVE: tl.constexpr, PRECISE: tl.constexpr)
 
 @jit
 def chunk_ends_kernel(
-    u, delta, a, B, bias, ends, sums, table, T, D2, width, chunks_a_video, N: tl.constexpr, blocks,
+    u, delta, a, B, bias, ends, sums, table, T, D, width, chunks_a_video, N: tl.constexpr, blocks,
     HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr,
     EVEN: tl.constexpr, FRAMES: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
-    UNIT: tl.constexpr, ROWS: tl.constexpr, NATIVE: tl.constexpr, PRECISE: tl.constexpr,
+    ROWS: tl.constexpr, NATIVE: tl.constexpr, PRECISE: tl.constexpr,
 ):  # fmt: skip
     """Write each chunk's end state if it began at zero, and the sum of its steps."""
-    D = D2 * UNIT
     chunk = tl.program_id(0) // blocks
     d = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     real = d < D
@@ -321,15 +314,14 @@ def combine_kernel(
 
 @jit
 def outputs_kernel(
-    u, delta, a, B, C, skip, z, bias, states, y, table, T, D2, width, chunks_a_video,
+    u, delta, a, B, C, skip, z, bias, states, y, table, T, D, width, chunks_a_video,
     N: tl.constexpr, blocks,
     HAS_SKIP: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr, PACKED: tl.constexpr, EVEN: tl.constexpr, FRAMES: tl.constexpr,
-    TILE: tl.constexpr, BLOCK: tl.constexpr, UNIT: tl.constexpr, ROWS: tl.constexpr,
+    TILE: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
     NATIVE: tl.constexpr, PRECISE: tl.constexpr,
 ):  # fmt: skip
     """Walk each chunk from the state before it, and write the outputs."""
-    D = D2 * UNIT
     chunk = tl.program_id(0) // blocks
     d = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     real = d < D

@@ -15,7 +15,7 @@ pytest.importorskip("triton")
 from vidmamba.kernels.selective_scan import selective_scan_reference
 from vidmamba.kernels.selective_scan.cuda import launch_backward, launch_forward
 from vidmamba.kernels.selective_scan.kernel_backward import (
-    TILE,
+    _SUMS,
     _write_sums_by_products,
     _write_sums_exactly,
 )
@@ -72,11 +72,11 @@ def test_kernels_match_the_reference_on_awkward_shapes(
 @pytest.mark.parametrize("by_products", [False, True])
 def test_the_exchanges_between_lanes_sum_each_value_over_all_lanes(by_products: bool) -> None:
     # run the PTX here, every register an array of one number a lane
-    values = np.random.default_rng(0).integers(-99, 99, (2 * TILE, 32)).astype(float)
+    values = np.random.default_rng(0).integers(-99, 99, (2 * _SUMS, 32)).astype(float)
     lane = np.arange(32)
     registers: dict[str, Any] = {"%laneid": lane, "0": 0, "0f00000000": np.zeros(32)}
-    registers |= {f"${TILE + i}": values[i] for i in range(2 * TILE)}
-    registers |= {f"${3 * TILE + i}": (lane // 4 == i).astype(float) for i in range(TILE)}
+    registers |= {f"${_SUMS + i}": values[i] for i in range(2 * _SUMS)}
+    registers |= {f"${3 * _SUMS + i}": (lane // 4 == i).astype(float) for i in range(8)}
     ptx = _write_sums_by_products() if by_products else _write_sums_exactly()
     for line in re.split(r"[;\n]+", ptx):
         operation, _, rest = line.strip().partition(" ")
@@ -98,8 +98,8 @@ def test_the_exchanges_between_lanes_sum_each_value_over_all_lanes(by_products: 
             multiply(registers, names)
         else:
             assert operation in ("{", "}", "", ".reg"), operation
-    by_four = lane % 4 * 4 + lane // 16 * 2 + lane // 8 % 2
-    owned = by_four if by_products else lane % 16
+    by_four = lane // 16 * 16 + lane % 4 * 4 + lane // 8 % 2 * 2 + lane // 4 % 2
+    owned = by_four if by_products else lane
     np.testing.assert_array_equal(registers["$0"], values.sum(1)[owned])
 
 
@@ -111,12 +111,13 @@ from triton.compiler import ASTSource
 from vidmamba.kernels.selective_scan.kernel import LOOSE
 from vidmamba.kernels.selective_scan.kernel_backward import gradients_kernel as kernel
 
-states, tile, precise = int(sys.argv[1]), int(sys.argv[2]), bool(int(sys.argv[3]))
+states, precise = int(sys.argv[1]), bool(int(sys.argv[2]))
 constants = dict(
     N=states, HAS_SKIP=True, HAS_Z=True, HAS_BIAS=True, SOFTPLUS=True, REVERSE=False, PACKED=False,
-    EVEN=True, FRAMES=32, TILE=tile, BLOCK=32, GROUP=1, NATIVE=True, PRECISE=precise, EXACT=precise,
+    EVEN=True, FRAMES=32, BLOCK=32, GROUP=1, ROWS=max(states, 16), NATIVE=True, PRECISE=precise,
+    EXACT=precise,
 )
-sizes = {"T", "D", "width", "chunks_a_video", "chunks", "groups"}
+sizes = {"T", "D", "width", "chunks_a_video", "chunks", "groups", "slot_width"}
 types = {name: "i32" if name in sizes else "*fp32" for name in kernel.arg_names}
 types |= dict.fromkeys(constants, "constexpr")
 aligned = {
@@ -134,16 +135,18 @@ print(compiled.asm["ttgir"])
 """
 
 
-@pytest.mark.parametrize(("states", "precise"), [(16, False), (5, True), (8, True)])
-def test_a_lane_holds_a_whole_tile_of_one_channel(states: int, precise: bool) -> None:
+@pytest.mark.parametrize(("states", "precise"), [(16, False), (5, True), (32, True)])
+def test_a_lane_holds_all_states_of_one_channel(states: int, precise: bool) -> None:
     # what the exchanges between lanes take for granted, and Triton chooses
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    arguments = [sys.executable, "-c", COMPILE, str(states), str(TILE), str(int(precise))]
+    arguments = [sys.executable, "-c", COMPILE, str(states), str(int(precise))]
     run = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     layouts = dict(re.findall(r"(#blocked\d*) = (#ttg.blocked<.*>)", run.stdout))
     operands = re.findall(
-        rf"shfl.*?packed_element = 8.*?: .*?tensor<{TILE}x32xf32, (#blocked\d*)>", run.stdout, re.S
+        rf"shfl.*?packed_element = 16.*?: .*?tensor<{max(states, 16)}x32xf32, (#blocked\d*)>",
+        run.stdout,
+        re.S,
     )
     assert operands
     for name in operands:

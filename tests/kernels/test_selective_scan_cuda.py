@@ -1,0 +1,97 @@
+"""What only a CUDA device can show: graphs, offsets past 2**31, and long float32 scans."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from vidmamba.kernels.selective_scan import selective_scan
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+def make_arguments(frames: int, width: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, device="cuda", dtype=dtype)
+
+    states = 16
+    return {
+        "u": draw(1, frames, width),
+        "delta": draw(1, frames, width) - 4,
+        "A": -torch.arange(1.0, states + 1, device="cuda").repeat(width, 1),
+        "B": draw(1, frames, states),
+        "C": draw(1, frames, states),
+        "D": torch.randn(width, device="cuda"),
+        "z": draw(1, frames, width),
+        "delta_bias": 0.1 * torch.randn(width, device="cuda"),
+    }
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["whole", "packed"])
+def test_a_captured_graph_repeats_forward_and_backward_bit_for_bit(packed: bool) -> None:
+    arguments = make_arguments(1500, 96, torch.bfloat16)
+    leaves = [t.requires_grad_() for t in arguments.values()]
+    weight = torch.randn_like(arguments["u"])
+    offsets = torch.tensor([0, 700, 700, 1499, 1500], device="cuda") if packed else None
+
+    def run() -> list[Tensor]:
+        y = selective_scan(**arguments, delta_softplus=True, offsets=offsets, reverse=packed)
+        return [y, *torch.autograd.grad(y, leaves, weight)]
+
+    eager = [t.clone() for t in warmed_up(run)]
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = run()
+    for tensor in captured:
+        tensor.detach().zero_()
+    graph.replay()
+    torch.cuda.synchronize()
+    for ours, expected in zip(captured, eager, strict=True):
+        assert torch.equal(ours, expected)
+
+
+def warmed_up(run: Callable[[], list[Tensor]]) -> list[Tensor]:
+    """Run on a side stream first, as a capture wants it."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        run()
+    torch.cuda.current_stream().wait_stream(stream)
+    return run()
+
+
+@pytest.mark.slow
+def test_offsets_past_two_to_the_31_reach_the_right_frames() -> None:
+    if torch.cuda.mem_get_info()[0] < 48 * 2**30:
+        pytest.skip("needs 48 GiB of free GPU memory")
+    arguments = make_arguments(2_000_000, 1280, torch.bfloat16)
+    # 20,000 frames forget what was before them
+    tail = {k: t[:, -21_000:].contiguous() if t.ndim == 3 else t for k, t in arguments.items()}
+    with torch.no_grad():
+        y, final = selective_scan(**arguments, delta_softplus=True, return_final_state=True)
+        expected = selective_scan(**tail, delta_softplus=True, return_final_state=True)
+    torch.testing.assert_close(y[:, -1000:], expected[0][:, -1000:], rtol=0.01, atol=0.01)
+    torch.testing.assert_close(final, expected[1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_slow_decay_costs_float32_no_accuracy_over_30000_frames() -> None:
+    arguments = make_arguments(30_000, 8, torch.float32)
+    arguments["A"] = -1e-5 - 1e-3 * torch.rand_like(arguments["A"])
+    y, final = selective_scan(**arguments, delta_softplus=True, return_final_state=True)
+
+    exact = {k: t.double().cpu() for k, t in arguments.items()}
+    step = torch.nn.functional.softplus(exact["delta"] + exact["delta_bias"])[0]
+    gain = (step * exact["u"][0])[..., None] * exact["B"][0][:, None]
+    decay = torch.exp(step[..., None] * exact["A"])
+    state, states = torch.zeros(8, 16, dtype=torch.float64), []
+    for frame in range(30_000):
+        state = decay[frame] * state + gain[frame]
+        states.append(state)
+    seen = (torch.stack(states) * exact["C"][0][:, None]).sum(-1) + exact["D"] * exact["u"][0]
+    expected = seen * torch.nn.functional.silu(exact["z"][0])
+    for ours, truth in ((y[0], expected), (final[0], state)):
+        assert (ours.cpu().double() - truth).norm() / truth.norm() < 1e-6
