@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import vidmamba.benchmark.runs as runs
-from vidmamba.benchmark.code import DECODING, HOME, LEARNING, SCORING, code_key
+from vidmamba.benchmark.code import DECODING, HOME, LEARNING, PLACING, SCORING, code_key
 from vidmamba.benchmark.runs import Run, load_run_data
 
 from .conftest import Folder
@@ -39,7 +39,7 @@ def test_any_change_of_the_source_is_another_key(tmp_path: Path) -> None:
 
 
 def test_every_part_that_is_named_holds_code() -> None:
-    names = (*LEARNING, *DECODING, *SCORING)
+    names = {*LEARNING, *PLACING, *DECODING, *SCORING}
     assert len({code_key((name,)) for name in names}) == len(names)
     assert (HOME / "kernels" / "selective_scan").is_dir()
 

@@ -73,7 +73,8 @@ def test_the_weak_recipe_differs_in_its_supervision_alone_and_no_lengths_are_lea
 ) -> None:
     frames, transcripts = candidates(config)
     assert frames.settings.loss.supervision == "frames"
-    weak = {"loss": {"supervision": "transcripts"}}
+    weak = {"weak": {"rounds": transcripts.settings.weak.rounds}}
+    assert transcripts.settings.weak.rounds > 0
     assert transcripts.settings == override(frames.settings, weak, at="test")
     contest = candidates(config.with_stem(config.stem.replace("_weak", "")))
     assert frames.settings in [candidate.settings for candidate in contest]

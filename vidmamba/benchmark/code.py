@@ -22,6 +22,9 @@ LEARNING = (
 )
 """Files, and folders of files, that decide what a run learns."""
 
+PLACING = ("benchmark/weak.py", "decoding")
+"""Those that decide it too, where training knows the order of actions alone."""
+
 DECODING = ("decoding", "timeline/frames.py")
 """Those that decide which labels a decoder gives."""
 

@@ -14,7 +14,30 @@ from vidmamba.training import TrainerConfig
 ONLY_VARIANT = "only"
 """The name of a recipe's one candidate where it lists no variants."""
 
+PARTS = ("model", "optim", "loss", "trainer", "weak")
+"""What a recipe may change."""
+
 Overrides = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeakConfig:
+    """Training by the order of each video's actions, which are placed in it first."""
+
+    rounds: int = 0
+    """Times that the actions are placed; 0 trains on the labels of frames."""
+
+    epochs: int = 5
+    """Passes over the training videos between two placings."""
+
+    duration_weight: float | int = 20
+    """Factor of the lengths' log-probabilities where actions are placed."""
+
+    def __post_init__(self) -> None:
+        if self.rounds < 0 or self.epochs < 1 or self.duration_weight < 0:
+            raise ValueError(
+                f"rounds >= 0, epochs >= 1 and duration_weight >= 0 must hold, got {self}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +56,12 @@ class Recipe:
     trainer: Overrides = field(default_factory=dict)
     """Fields of the trainer's config that this recipe sets, as its epochs."""
 
+    weak: Overrides = field(default_factory=dict)
+    """Fields of `WeakConfig` that this recipe sets: rounds above 0 train by orders alone."""
+
     variants: dict[str, dict[str, Overrides]] = field(default_factory=dict)
-    """Candidates to choose among, by name: each changes more fields of model, optim, loss or
-    trainer; all of them are trained, one is chosen for each split, the first where they tie."""
+    """Candidates to choose among, by name: each changes more fields of the parts above; all of them
+    are trained, one is chosen for each split, the first where they tie."""
 
     decodings: tuple[str, ...] | None = None
     """Names of the decodings to choose among; null for all that the benchmark lists."""
@@ -56,6 +82,9 @@ class Settings:
 
     trainer: TrainerConfig = TrainerConfig()
     """Length, device and logs."""
+
+    weak: WeakConfig = WeakConfig()
+    """Whether training knows the order of actions alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +122,7 @@ def candidates_of(recipes: Mapping[str, Recipe], base: Settings) -> dict[str, li
 
 
 def _candidates(name: str, recipe: Recipe, base: Settings) -> Iterator[Candidate]:
-    own = {part: getattr(recipe, part) for part in ("model", "optim", "loss", "trainer")}
+    own = {part: getattr(recipe, part) for part in PARTS}
     settings = override(base, own, at=f"recipes.{name}")
     for variant, changes in (recipe.variants or {ONLY_VARIANT: {}}).items():
         at = f"recipes.{name}.variants.{variant}"

@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 
 from vidmamba import __version__
-from vidmamba.benchmark.code import LEARNING, code_key
+from vidmamba.benchmark.code import LEARNING, PLACING, code_key
 from vidmamba.benchmark.keys import hash_of, labels_key
 from vidmamba.benchmark.outputs import RunFiles
 from vidmamba.benchmark.quick import save_task, train_quickly
 from vidmamba.benchmark.recipes import Candidate
+from vidmamba.benchmark.weak import place_orders
 from vidmamba.config import to_plain
 from vidmamba.data import DataConfig, load_data
 from vidmamba.datasets.records import LabelledSet
@@ -51,6 +52,12 @@ class Run:
         without = "" if self.without is None else f" without test {self.without}"
         return f"{self.candidate.name}, split {self.data.split}{without}, seed {self.seed}"
 
+    @property
+    def code(self) -> str:
+        """A hash of the code that this run learns by."""
+        weak = self.candidate.settings.weak.rounds > 0
+        return code_key(LEARNING + PLACING if weak else LEARNING)
+
     def folder(self, root: Path, data: LabelledSet) -> Path:
         """Return this run's folder: any change of config, features or labels is another one."""
         without = "" if self.without is None else f"-without{self.without}"
@@ -68,7 +75,7 @@ class Run:
             "settings": settings,
             "data": config,
             "seed": self.seed,
-            "code": code_key(LEARNING),
+            "code": self.code,
             "features": data.feature_key,
             "classes": data.class_names,
             "train": labels_key(data.train),
@@ -106,6 +113,11 @@ def train_run(run: Run, folder: Path, *, jobs: int, keep_checkpoint: bool) -> No
     seed_everything(run.seed)
     data = load_run_data(run)
     settings = run.candidate.settings
+    device = device_of(settings.trainer.accelerator)
+    start = time.perf_counter()
+    if settings.weak.rounds:
+        data = replace(data, train=place_orders(data, settings, seed=run.seed, device=device))
+        seed_everything(run.seed)
     task = make_task(
         data,
         model=settings.model,
@@ -113,8 +125,6 @@ def train_run(run: Run, folder: Path, *, jobs: int, keep_checkpoint: bool) -> No
         loss=settings.loss,
         data_config=to_plain(run.data),
     )
-    device = device_of(settings.trainer.accelerator)
-    start = time.perf_counter()
     with (folder / "train.log").open("w") as log, redirect_stderr(log):
         if data.validation:  # the epoch is chosen by it
             trained = fit(task, data, settings.trainer, seed=run.seed, output=folder)
@@ -133,7 +143,7 @@ def train_run(run: Run, folder: Path, *, jobs: int, keep_checkpoint: bool) -> No
         "seed": run.seed,
         "without": run.without,
         "version": __version__,
-        "code": code_key(LEARNING),
+        "code": run.code,
         "parameters": sum(p.numel() for p in task.net.parameters()),
         "train_seconds": seconds,
         "train_frames_per_second": frames / seconds,
