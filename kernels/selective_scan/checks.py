@@ -12,7 +12,7 @@ CPU_CHUNK = 32
 CUDA_LANES = 64
 CUDA_CHUNKS = (32, 64, 128, 256)
 # chunks times blocks of channels that keep a GPU of 132 multiprocessors busy
-CUDA_PROGRAMS = 4096
+CUDA_PROGRAMS = 2048
 
 
 class Chunks(NamedTuple):

@@ -34,15 +34,16 @@ def make_arguments(frames: int, width: int, dtype: torch.dtype) -> dict[str, Ten
 @pytest.mark.parametrize("packed", [False, True], ids=["whole", "packed"])
 def test_a_captured_graph_repeats_forward_and_backward_bit_for_bit(packed: bool) -> None:
     arguments = make_arguments(1500, 96, torch.bfloat16)
-    leaves = [t.requires_grad_() for t in arguments.values()]
     weight = torch.randn_like(arguments["u"])
     offsets = torch.tensor([0, 700, 700, 1499, 1500], device="cuda") if packed else None
 
     def run() -> list[Tensor]:
-        y = selective_scan(**arguments, delta_softplus=True, offsets=offsets, reverse=packed)
-        return [y, *torch.autograd.grad(y, leaves, weight)]
+        # leaves of this stream: those of another would make it wait
+        leaves = {name: t.detach().requires_grad_() for name, t in arguments.items()}
+        y = selective_scan(**leaves, delta_softplus=True, offsets=offsets, reverse=packed)
+        return [y, *torch.autograd.grad(y, list(leaves.values()), weight)]
 
-    eager = [t.clone() for t in warmed_up(run)]
+    eager = run_aside(run)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         captured = run()
@@ -54,14 +55,14 @@ def test_a_captured_graph_repeats_forward_and_backward_bit_for_bit(packed: bool)
         assert torch.equal(ours, expected)
 
 
-def warmed_up(run: Callable[[], list[Tensor]]) -> list[Tensor]:
-    """Run on a side stream first, as a capture wants it."""
+def run_aside(run: Callable[[], list[Tensor]]) -> list[Tensor]:
+    """Compile and run on a side stream, as a capture wants it."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        run()
+        found = [t.clone() for t in run()]
     torch.cuda.current_stream().wait_stream(stream)
-    return run()
+    return found
 
 
 @pytest.mark.slow
