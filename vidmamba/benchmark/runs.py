@@ -132,7 +132,8 @@ def train_run(run: Run, folder: Path, *, jobs: int, keep_checkpoint: bool) -> No
             trained.last.unlink()
         else:
             train_quickly(task, data.train, settings.trainer, seed=run.seed, device=device)
-            save_task(task, folder / "best.ckpt")
+            if keep_checkpoint:
+                save_task(task, folder / "best.ckpt")
     seconds = time.perf_counter() - start
     found, speed = _label(task, data)
     frames = sum(item.num_frames for item in data.train) * settings.trainer.epochs
@@ -152,7 +153,7 @@ def train_run(run: Run, folder: Path, *, jobs: int, keep_checkpoint: bool) -> No
         "jobs": jobs,
     }
     if not keep_checkpoint:
-        (folder / "best.ckpt").unlink()
+        (folder / "best.ckpt").unlink(missing_ok=True)
     RunFiles(folder).write(record, found)
 
 
