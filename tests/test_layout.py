@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
         "models",
         "features",
     }
-    | {"data", "config", "metrics"},
+    | {"data", "datasets", "decoding", "timeline", "config", "metrics"},
     "benchmark": {"training", "evaluation", "decoding", "tasks", "models", "data", "datasets"}
     | {"metrics", "features", "report", "config"},
     "cli": {"commands", "benchmark"},

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 from rich.console import Console
 from rich.progress import track
 
@@ -17,7 +18,7 @@ from vidmamba.models.backbone import BackboneConfig, FrozenBackbone
 from vidmamba.report.page import write_page
 from vidmamba.tasks.captioning import CaptioningTask
 from vidmamba.tasks.classification import ClassificationTask
-from vidmamba.tasks.segmentation import SegmentationTask
+from vidmamba.tasks.segmentation import FramePrediction, SegmentationTask
 from vidmamba.timeline import Timeline, save_csv, save_json, save_webvtt, segments_from_frames
 
 Trained = SegmentationTask | ClassificationTask | CaptioningTask
@@ -56,9 +57,20 @@ def backbone_of(task: Trained) -> FrozenBackbone:
     return backbone
 
 
-def timeline_of(task: SegmentationTask, features: StoredFeatures) -> Timeline:
-    """Name the actions of an embedded video, in seconds."""
-    probabilities = task.probabilities(features.features)
+Label = Callable[[FramePrediction], Int[np.ndarray, " T"]]
+"""From what a model says of a video's frames to their labels."""
+
+
+def timeline_of(
+    task: SegmentationTask, features: StoredFeatures, *, label: Label | None = None
+) -> Timeline:
+    """Name the actions of an embedded video, in seconds; by ``label``, or the likeliest classes."""
+    if label is None:
+        probabilities = task.probabilities(features.features)
+        labels = probabilities.argmax(axis=-1)
+    else:
+        frames = task.predict_frames(features.features)
+        probabilities, labels = frames.probabilities, label(frames)
     times = features.timestamps
     if features.fps is not None:
         # a frame that stays on screen answers for several ticks: the ticks are what was looked at
@@ -67,11 +79,11 @@ def timeline_of(task: SegmentationTask, features: StoredFeatures) -> Timeline:
     # a container may claim less than its frames last, and the last frame lasts for a while too
     duration = max(features.duration, float(times[-1]) + 1 / rate)
     segments = segments_from_frames(
-        probabilities.argmax(axis=-1),
+        labels,
         times,
         class_names=task.class_names,
         duration=duration,
-        scores=probabilities.max(axis=-1),
+        scores=probabilities[np.arange(len(labels)), labels],
     )
     return Timeline(
         video=features.video.name,
@@ -89,6 +101,7 @@ def predict_videos(
     truths: Mapping[Path, Timeline] | None = None,
     scores: Mapping[Path, Mapping[str, float]] | None = None,
     features_of: Callable[[Path], StoredFeatures] | None = None,
+    label: Label | None = None,
 ) -> PredictionReport:
     """Write ``out/<stem>.{json,csv,vtt,html}`` for each video; bad ones are reported, not fatal.
 
@@ -99,6 +112,7 @@ def predict_videos(
         truths: timelines known to be true, drawn beside the predicted ones.
         scores: figures to show on a video's page.
         features_of: where features come from; by default the checkpoint's backbone.
+        label: labels the frames of a segmentation model; by default each has its likeliest class.
     """
     report = PredictionReport()
     features_of = features_of or _embedder(task)
@@ -114,7 +128,7 @@ def predict_videos(
         if isinstance(task, CaptioningTask):
             timeline = caption_timeline(task, features)
         else:
-            timeline = timeline_of(task, features)
+            timeline = timeline_of(task, features, label=label)
         for suffix, save in (("json", save_json), ("csv", save_csv), ("vtt", save_webvtt)):
             save(timeline, out / f"{stem}.{suffix}")
         page = out / f"{stem}.html"

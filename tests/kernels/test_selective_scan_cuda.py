@@ -1,6 +1,7 @@
 """What only a CUDA device can show: graphs, offsets past 2**31, and long float32 scans."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ pytestmark = [
 ]
 
 
-def make_arguments(frames: int, width: int, dtype: torch.dtype) -> dict[str, Tensor]:
+def make_arguments(frames: int, width: int, dtype: torch.dtype) -> dict[str, Any]:
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, device="cuda", dtype=dtype)
 
@@ -39,7 +40,9 @@ def test_a_captured_graph_repeats_forward_and_backward_bit_for_bit(packed: bool)
 
     def run() -> list[Tensor]:
         # leaves of this stream: those of another would make it wait
-        leaves = {name: t.detach().requires_grad_() for name, t in arguments.items()}
+        leaves: dict[str, Any] = {
+            name: t.detach().requires_grad_() for name, t in arguments.items()
+        }
         y = selective_scan(**leaves, delta_softplus=True, offsets=offsets, reverse=packed)
         return [y, *torch.autograd.grad(y, list(leaves.values()), weight)]
 
@@ -71,7 +74,9 @@ def test_offsets_past_two_to_the_31_reach_the_right_frames() -> None:
         pytest.skip("needs 48 GiB of free GPU memory")
     arguments = make_arguments(2_000_000, 1280, torch.bfloat16)
     # 20,000 frames forget what was before them
-    tail = {k: t[:, -21_000:].contiguous() if t.ndim == 3 else t for k, t in arguments.items()}
+    tail: dict[str, Any] = {
+        k: t[:, -21_000:].contiguous() if t.ndim == 3 else t for k, t in arguments.items()
+    }
     with torch.no_grad():
         y, final = selective_scan(**arguments, delta_softplus=True, return_final_state=True)
         expected = selective_scan(**tail, delta_softplus=True, return_final_state=True)

@@ -6,10 +6,12 @@ from pathlib import Path
 from rich.console import Console
 
 from vidmamba.caption_evaluation import CaptionEvaluation, evaluate_captions
+from vidmamba.commands.decoders import decoder_of
 from vidmamba.commands.parsing import task_of, values_of
 from vidmamba.commands.train import TRAIN
 from vidmamba.config import from_plain
 from vidmamba.data import DataConfig, load_data
+from vidmamba.decoding import DecodingConfig
 from vidmamba.evaluation import (
     ClassEvaluation,
     Convention,
@@ -34,6 +36,7 @@ def evaluate(
     part: Part = "test",
     convention: Convention = "per_video",
     compat: CompatName | None = None,
+    decoding: DecodingConfig = DecodingConfig(),
     out: Path | None = None,
 ) -> int:
     """Score a checkpoint on videos it was not trained on.
@@ -45,16 +48,21 @@ def evaluate(
         convention: per_video averages each video's score (Lea et al. 2017); pooled counts the
             segments of all videos together (MS-TCN).
         compat: A published evaluator to score exactly as, by name; it settles the convention too.
+        decoding: How a segmentation model's frames get their labels; what it learns from are the
+            training videos.
         out: File for the scores, as JSON.
     """
     task = load_checkpoint(checkpoint)
     if not isinstance(task, SegmentationTask | ClassificationTask | CaptioningTask):
         raise ValueError(f"{checkpoint}: no evaluation for a model of {task.hparams['kind']}")
+    decode = decoder_of(task, decoding, checkpoint)
     source = _data_of(config) if config else from_plain(DataConfig, task.data)
     data = load_data(source)
     evaluation: Evaluation | ClassEvaluation | CaptionEvaluation
     if isinstance(task, SegmentationTask):
-        evaluation = evaluate_set(task, data, part=part, convention=convention, compat=compat)
+        evaluation = evaluate_set(
+            task, data, part=part, convention=convention, compat=compat, decode=decode
+        )
         title = f"{part}, {compat or convention}"
     elif isinstance(task, ClassificationTask):
         evaluation, title = evaluate_classes(task, data, part=part), part

@@ -2,14 +2,20 @@
 
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Int
+
+from vidmamba.commands.decoders import decoder_of
 from vidmamba.commands.troubles import report_troubles
+from vidmamba.decoding import DecodingConfig
+from vidmamba.evaluation import log_probabilities
 from vidmamba.features.videos import expand_videos
 from vidmamba.inference import classify_videos, predict_videos
 from vidmamba.tasks.caption_setup import load_captioning_task
 from vidmamba.tasks.captioning import CaptioningTask
 from vidmamba.tasks.checkpoints import load_checkpoint
 from vidmamba.tasks.classification import ClassificationTask
-from vidmamba.tasks.segmentation import SegmentationTask
+from vidmamba.tasks.segmentation import FramePrediction, SegmentationTask
 
 
 def caption(videos: list[str], *, checkpoint: Path, out: Path) -> int:
@@ -27,7 +33,13 @@ def caption(videos: list[str], *, checkpoint: Path, out: Path) -> int:
     return report_troubles(report.damaged, report.failed)
 
 
-def predict(videos: list[str], *, checkpoint: Path, out: Path) -> int:
+def predict(
+    videos: list[str],
+    *,
+    checkpoint: Path,
+    out: Path,
+    decoding: DecodingConfig = DecodingConfig(),
+) -> int:
     """Say what happens in raw videos: JSON, CSV, WebVTT and an HTML page for each.
 
     A model that classifies whole videos writes a JSON file for each, and a line to stdout.
@@ -36,11 +48,19 @@ def predict(videos: list[str], *, checkpoint: Path, out: Path) -> int:
         videos: Video files, folders of them, or glob patterns.
         checkpoint: What `train` or `demo` wrote.
         out: Folder for the results.
+        decoding: How a segmentation model's frames get their labels; what it learns from are the
+            training videos.
     """
     files = expand_videos(videos)
     task = load_checkpoint(checkpoint)
+    decode = decoder_of(task, decoding, checkpoint)
+
+    def label(frames: FramePrediction) -> Int[np.ndarray, " T"]:
+        assert decode is not None
+        return decode(log_probabilities(frames.probabilities), frames.boundaries)
+
     if isinstance(task, SegmentationTask | CaptioningTask):
-        report = predict_videos(files, task, out)
+        report = predict_videos(files, task, out, label=label if decode else None)
         for page in report.pages.values():
             print(page)
         return report_troubles(report.damaged, report.failed)

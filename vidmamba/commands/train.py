@@ -7,6 +7,7 @@ from typing import Literal
 from rich.console import Console
 
 from vidmamba.caption_evaluation import evaluate_captions
+from vidmamba.commands.decoders import remember_training
 from vidmamba.config import to_plain
 from vidmamba.data import DataConfig, load_data
 from vidmamba.evaluation import evaluate_classes, evaluate_set, score_table
@@ -54,6 +55,7 @@ def train_segmentation(
     seed_everything(seed)
     labelled = load_data(data)
     module = make_task(labelled, model=model, optim=optim, loss=loss, data_config=to_plain(data))
+    remember_training(module, labelled)
     run = fit(module, labelled, trainer, seed=seed, output=output)
     if labelled.validation:
         best = evaluate_set(load_task(run.best), labelled, part="validation")
