@@ -172,7 +172,9 @@ def test_an_exception_while_reading_ends_the_process(films: dict[str, Any], shoo
 
 
 _SCRIPT = """
-import sys, time
+import signal, sys, time
+# whoever runs the tests in the background may have had it ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from vidmamba.video.reader import VideoReader
 from vidmamba.video import decord_decoder
 reader = VideoReader(sys.argv[1])
