@@ -10,9 +10,10 @@ MAX_STATES = 256
 CPU_LANES = 16  # widths of state buffers are multiples of it
 CPU_CHUNK = 32
 CUDA_LANES = 64
-CUDA_CHUNKS = (32, 64, 128, 256)
+CUDA_CHUNKS = (32, 64, 128, 256, 512)
+CUDA_SEGMENT = 64  # frames between the states that are kept for the gradients
 # chunks times blocks of channels that keep a GPU of 132 multiprocessors busy
-CUDA_PROGRAMS = 2048
+CUDA_PROGRAMS = 1024
 
 
 class Chunks(NamedTuple):
@@ -21,6 +22,7 @@ class Chunks(NamedTuple):
     frames: int  # in a whole chunk
     total: int  # room for the chunks of all videos
     width: int  # of a row of states: D rounded up to whole vectors
+    segments: int  # of a chunk, whose states before them are kept for the gradients
 
 
 def cut(u: Tensor, offsets: Tensor | None, device: str) -> Chunks:
@@ -35,7 +37,8 @@ def cut(u: Tensor, offsets: Tensor | None, device: str) -> Chunks:
                 size = larger
     videos = batch if offsets is None else offsets.shape[0] - 1
     total = batch * -(-frames // size) if offsets is None else frames // size + videos
-    return Chunks(size, total, -(-width // lanes) * lanes)
+    segments = 1 if device == "cpu" else -(-size // CUDA_SEGMENT)
+    return Chunks(size, total, -(-width // lanes) * lanes, segments)
 
 
 def count_videos(u: Tensor, offsets: Tensor | None) -> int | torch.SymInt:

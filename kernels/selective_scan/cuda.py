@@ -13,31 +13,36 @@ from torch import Tensor
 
 from vidmamba.kernels.selective_scan.checks import CUDA_LANES, Chunks, count_videos, cut
 from vidmamba.kernels.selective_scan.kernel import (
-    chunk_ends_kernel,
     combine_kernel,
-    outputs_kernel,
     projections_kernel,
     rates_kernel,
 )
 from vidmamba.kernels.selective_scan.kernel_backward import (
-    TILE as GRADIENTS_TILE,
-)
-from vidmamba.kernels.selective_scan.kernel_backward import (
-    chunk_grads_kernel,
-    gradients_kernel,
     projection_grads_kernel,
+    totals_kernel,
+)
+from vidmamba.kernels.selective_scan.kernel_ends import chunk_ends_kernel
+from vidmamba.kernels.selective_scan.kernel_gradients import gradients_kernel
+from vidmamba.kernels.selective_scan.kernel_outputs import outputs_kernel
+from vidmamba.kernels.selective_scan.kernel_room import (
+    PLACES_ASIDE,
+    PLACES_WITHOUT_ROOM,
+    ROOM_ROWS,
 )
 
 TILE = 8  # frames that a program loads at a time
 BLOCK = 32  # channels of a program: one a lane, with all its states in registers
 PROJECTION_BLOCK = 16  # states of which B and C are moved together
 COMBINE_TILE = 16
-MAX_GROUP = 8  # blocks whose gradients of B and C one program adds up
+TOTALS_TILE = 32
+MAX_GROUP = 16  # blocks whose gradients of B and C one program adds up
 # one warp a program, its registers cut so that a multiprocessor holds sixteen: waiting is what
 # these kernels do most, and more warps hide it better than longer tiles
 WARP: dict[str, Any] = {"num_warps": 1, "maxnreg": 128, "enable_fp_fusion": True}
+# all registers that a lane can have, without which states would be spilled to memory; eight warps
+# of a multiprocessor have them, and as many have room in its shared memory
 GRADIENTS_WARP: dict[str, Any] = {"num_warps": 1, "enable_fp_fusion": True}
-GRADIENTS_WARPS = 8  # of a multiprocessor; each has a scratch, and all of them fit into the cache
+GRADIENTS_WARPS = 8
 COMBINE_WARP: dict[str, Any] = {"num_warps": 1, "enable_fp_fusion": True}
 
 
@@ -71,29 +76,40 @@ def launch_forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scan contiguous tensors; see `selective_scan` and its operator for what goes in and out."""
     setting = _set_up(u, A, B, C, offsets, delta_bias, delta_softplus, reverse)
-    (_, total, width), num_states, frames = setting.chunks, A.shape[1], u.shape[1]
+    (_, total, width, _), num_states, frames = setting.chunks, A.shape[1], u.shape[1]
     videos = int(count_videos(u, offsets))
-    states = u.new_empty(total, num_states, width, dtype=torch.float32)
-    ends = torch.empty_like(states)
+    kept = setting.chunks.segments if keep_states else 1
+    states = u.new_empty(total * kept, num_states, width, dtype=torch.float32)
+    ends = u.new_empty(total, num_states, width, dtype=torch.float32)
     sums = u.new_empty(total, width, dtype=torch.float32)
     sizes = (setting.table, frames, u.shape[2], width, setting.chunks_a_video)
     blocks = width // BLOCK
     grid = (total * blocks,)
     bias = _given(delta_bias, u)
     chunk_ends_kernel[grid](
-        u, delta, setting.rates, setting.projections[0], bias, ends, sums, *sizes, num_states,
-        blocks, **setting.options, **_blocks(setting, u), **_warp(setting),
+        u, delta, setting.rates, setting.projections[0], u, bias, ends, sums, *sizes, num_states,
+        blocks, ends.stride(0), HAS_Z=False, BACKWARD=False, **setting.options,
+        **_blocks(setting, u), **_warp(setting),
     )  # fmt: skip
-    final = _combine(setting, ends, sums, _states_in(initial_state, width), states, videos, False)
+    final = _combine(
+        setting,
+        ends,
+        sums,
+        _states_in(initial_state, width),
+        states,
+        kept,
+        videos,
+        u.shape[2],
+        False,
+    )
     y = torch.empty_like(u)
     outputs_kernel[grid](
         u, delta, setting.rates, setting.projections[0], setting.projections[1], _given(D, u),
         _given(z, u), bias, states, y, *sizes, num_states, blocks,
         **setting.options, **_blocks(setting, u),
-        HAS_SKIP=D is not None, HAS_Z=z is not None, **_warp(setting),
+        HAS_SKIP=D is not None, HAS_Z=z is not None, KEPT=kept, **_warp(setting),
     )  # fmt: skip
-    kept = states if keep_states else u.new_empty(0, num_states, width, dtype=torch.float32)
-    return y, _states_out(final, u), kept
+    return y, final, states if keep_states else states[:0].clone()
 
 
 def launch_backward(
@@ -118,42 +134,46 @@ def launch_backward(
         forward = (u, delta, A, B, C, D, None, delta_bias, initial_state, offsets)
         states = launch_forward(*forward, delta_softplus, reverse, True)[2]
     setting = _set_up(u, A, B, C, offsets, delta_bias, delta_softplus, reverse)
-    (frames, total, width), num_states = setting.chunks, A.shape[1]
+    (frames, total, width, _), num_states = setting.chunks, A.shape[1]
     channels = u.shape[2]
     grad_y = torch.zeros_like(u) if grad_y is None else grad_y
-    # rows: a state's gradient each, then the parts of the gradients of D and of the bias. Packed
+    # rows: a state's gradient each, then the parts of the gradients of A, D and the bias. Packed
     # videos may leave chunks unused, whose parts must be zero
     rows = (torch.empty if offsets is None else torch.zeros)(
-        total, num_states + 2, width, dtype=torch.float32, device=u.device
+        total, 2 * num_states + 2, width, dtype=torch.float32, device=u.device
     )
     sums = u.new_empty(total, width, dtype=torch.float32)
-    blocks, bias, gate = width // BLOCK, _given(delta_bias, u), _given(z, u)
-    chunk_grads_kernel[(total * blocks,)](
+    bias, gate = _given(delta_bias, u), _given(z, u)
+    blocks = width // BLOCK
+    chunk_ends_kernel[(total * blocks,)](
         grad_y, delta, setting.rates, setting.projections[1], gate, bias, rows, sums,
         setting.table, u.shape[1], channels, width, setting.chunks_a_video,
-        num_states, blocks, **setting.options, **_blocks(setting, u), HAS_Z=z is not None,
-        **_warp(setting),
+        num_states, blocks, rows.stride(0), HAS_Z=z is not None, BACKWARD=True, **setting.options,
+        **_blocks(setting, u), **_warp(setting),
     )  # fmt: skip
     last = _states_in(grad_final, width)
-    grad_initial = _combine(setting, rows, sums, last, rows, int(count_videos(u, offsets)), True)
+    grad_initial = _combine(
+        setting, rows, sums, last, rows, 1, int(count_videos(u, offsets)), channels, True
+    )
 
     group = _choose_group(total, channels, u.device)
     groups = triton.cdiv(channels, BLOCK * group)
     programs = min(total * groups, _multiprocessors(u.device) * GRADIENTS_WARPS)
-    scratch = u.new_empty(
-        programs, frames // GRADIENTS_TILE.value, num_states, BLOCK, dtype=torch.float32
-    )
-    parts = u.new_empty(groups, 2, total, frames, setting.rows, dtype=torch.float32)
+    room = setting.options["NATIVE"] and setting.rows <= ROOM_ROWS
+    scratch_size = (PLACES_ASIDE if room else PLACES_WITHOUT_ROOM) * setting.rows * BLOCK
+    scratch = u.new_empty(programs, scratch_size, dtype=torch.float32)
+    parts = u.new_empty(groups, total, frames, 2 * setting.rows, dtype=torch.float32)
     grad_u, grad_delta = torch.empty_like(u), torch.empty_like(delta)
     grad_z = u.new_empty(0) if z is None else torch.empty_like(z)
     gradients_kernel[(programs,)](
         grad_y, u, delta, setting.rates, setting.projections[0], setting.projections[1],
         _given(D, u), gate, bias, states, rows, scratch, grad_u, grad_delta, grad_z, parts,
         setting.table, u.shape[1], channels, width, setting.chunks_a_video, total, num_states,
-        groups, BLOCK, **setting.options, HAS_SKIP=D is not None, HAS_Z=z is not None,
-        EVEN=channels % BLOCK == 0, BLOCK=BLOCK, GROUP=group, ROWS=setting.rows,
-        EXACT=u.dtype != torch.bfloat16, **GRADIENTS_WARP,
+        groups, scratch_size, group, **setting.options, HAS_SKIP=D is not None,
+        HAS_Z=z is not None, EVEN=channels % BLOCK == 0, BLOCK=BLOCK, ROWS=setting.rows,
+        ROOM=room, EXACT=u.dtype != torch.bfloat16, **GRADIENTS_WARP,
     )  # fmt: skip
+    del scratch  # in good time: this is where memory peaks
     grad_B, grad_C = torch.empty_like(B), torch.empty_like(C)
     block_t = min(frames, 32)
     projection_grads_kernel[(total * (frames // block_t), setting.rows // PROJECTION_BLOCK)](
@@ -161,17 +181,22 @@ def launch_backward(
         num_states, groups, REVERSE=reverse, PACKED=offsets is not None, FRAMES=frames,
         ROWS=setting.rows, BLOCK_T=block_t, BLOCK_N=PROJECTION_BLOCK,
     )  # fmt: skip
-    totals = rows.sum(0)[:, :channels]
+    grad_A = torch.empty_like(A)
+    grad_D, grad_bias = (A if t is None else torch.empty_like(t) for t in (D, delta_bias))
+    totals_kernel[(width // BLOCK, num_states + 2)](
+        rows, grad_A, grad_D, grad_bias, total, channels, width, num_states,
+        HAS_SKIP=D is not None, HAS_BIAS=delta_bias is not None, TILE=TOTALS_TILE, BLOCK=BLOCK,
+    )  # fmt: skip
     results = [
         (u, grad_u),
         (delta, grad_delta),
-        (A, totals[:num_states].T),
+        (A, grad_A),
         (B, grad_B),
         (C, grad_C),
-        (D, totals[num_states]),
+        (D, grad_D),
         (z, grad_z),
-        (delta_bias, totals[num_states + 1]),
-        (initial_state, grad_initial.transpose(1, 2)[:, :channels]),
+        (delta_bias, grad_bias),
+        (initial_state, grad_initial),
     ]
     return [u.new_empty(0) if t is None else _own(g, t) for t, g in results]
 
@@ -204,6 +229,8 @@ def _set_up(
     options = {
         "REVERSE": reverse,
         "PACKED": offsets is not None,
+        # whether tiles of frames are never cut
+        "WHOLE": offsets is None and u.shape[1] % TILE == 0,
         "FRAMES": chunks.frames,
         "HAS_BIAS": delta_bias is not None,
         "SOFTPLUS": delta_softplus,
@@ -251,16 +278,18 @@ def _combine(
     sums: Tensor,
     initial: Tensor | None,
     states: Tensor,
+    kept: int,
     videos: int,
+    channels: int,
     latest_first: bool,
 ) -> Tensor:
     num_states, width = setting.rates.shape
-    final = ends.new_empty(videos, num_states, width)
+    final = ends.new_empty(videos, channels, num_states)
     block = BLOCK
     combine_kernel[(videos * (width // block), num_states)](
         ends, sums, setting.rates, final if initial is None else initial, states, final,
-        setting.first_chunks, width, setting.chunks_a_video, num_states, ends.stride(0),
-        states.stride(0),
+        setting.first_chunks, channels, width, setting.chunks_a_video, num_states, ends.stride(0),
+        states.stride(0) * kept,
         HAS_INITIAL=initial is not None, LATEST_FIRST=latest_first,
         PACKED=setting.options["PACKED"], TILE=COMBINE_TILE, BLOCK=block,
         NATIVE=setting.options["NATIVE"], PRECISE=setting.options["PRECISE"], **COMBINE_WARP,
@@ -294,17 +323,14 @@ def _states_in(states: Tensor | None, width: int) -> Tensor | None:
     return torch.nn.functional.pad(states.float().transpose(1, 2), padding).contiguous()
 
 
-def _states_out(states: Tensor, u: Tensor) -> Tensor:
-    return states.transpose(1, 2)[:, : u.shape[2]].contiguous()
-
-
 def _choose_group(chunks: int, channels: int, device: torch.device) -> int:
-    """How many blocks share one part: few parts, but every multiprocessor busy."""
-    group, blocks = 1, triton.cdiv(channels, BLOCK)
-    wanted = _multiprocessors(device) * GRADIENTS_WARPS * 9 // 10
-    while group < min(MAX_GROUP, blocks) and chunks * triton.cdiv(blocks, 2 * group) >= wanted:
-        group *= 2
-    return group
+    """How many blocks share one part: what fills the device best, then the fewest parts."""
+    blocks, programs = triton.cdiv(channels, BLOCK), _multiprocessors(device) * GRADIENTS_WARPS
+
+    def rounds(group: int) -> int:
+        return triton.cdiv(chunks * triton.cdiv(blocks, group), programs) * group
+
+    return min(range(min(MAX_GROUP, blocks), 0, -1), key=rounds)
 
 
 @cache

@@ -1,7 +1,7 @@
-"""The forward selective scan in Triton: chunk ends, combine, outputs.
+"""What the selective scan's kernels in Triton share; rates, projections and the chaining of chunks.
 
-A program is one warp: a chunk of frames and a block of channels. A lane holds a channel or two with
-all their states in registers and walks the frames, so that nothing but inputs and outputs moves.
+A program is one warp: a chunk of frames and a block of channels. A lane holds a channel with all
+its states in registers and walks the frames, so that nothing but inputs and outputs moves.
 """
 
 # mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
@@ -12,10 +12,12 @@ from typing import Any
 import triton
 import triton.language as tl
 
+from vidmamba.kernels.selective_scan.checks import CUDA_SEGMENT
+
 # sizes that a kernel is not compiled anew for. Unknown divisors also keep Triton from wide loads of
 # a lane, which would spread a tile's frames or a channel's states over lanes
 LOOSE = {"T", "D", "chunks_a_video", "chunks", "groups", "blocks", "columns"}
-LOOSE |= {"end_plane", "state_plane", "width", "slot_width"}
+LOOSE |= {"end_plane", "state_plane", "width", "scratch_size", "GROUP"}
 
 
 def jit(function: Any) -> Any:
@@ -27,6 +29,7 @@ def jit(function: Any) -> Any:
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
+SEGMENT = tl.constexpr(CUDA_SEGMENT)  # frames between the states that the forward pass keeps
 
 
 @jit
@@ -54,16 +57,6 @@ def exp2m1(x, NATIVE: tl.constexpr):
 
 
 @jit
-def log2(x, NATIVE: tl.constexpr):
-    """The binary logarithm, to about 1e-7 absolutely, in one instruction where there is one."""
-    if NATIVE:
-        return tl.inline_asm_elementwise(
-            "lg2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
-        )
-    return tl.log2(x)
-
-
-@jit
 def reciprocal(x, NATIVE: tl.constexpr):
     """1 / x to two roundings, in one instruction where there is one."""
     if NATIVE:
@@ -80,20 +73,30 @@ def sigmoid(x, NATIVE: tl.constexpr):
 
 
 @jit
-def softplus(x, NATIVE: tl.constexpr, PRECISE: tl.constexpr):
-    """log(1 + exp(x)); relative to a small result to 1e-6 if precise, else to 3e-5."""
-    e = exp2(tl.abs(x) * -LOG2_E, NATIVE)
+def log1p(e, PRECISE: tl.constexpr):
+    """log(1 + e) for e from 0 to 1: polynomials of least relative error, 3e-8 or 8e-6."""
     if PRECISE:
-        # log1p(e) = 2 atanh(e / (2 + e)), whose argument is at most 1/3
-        s = e * reciprocal(2.0 + e, NATIVE)
-        q = s * s
-        p = 1.0 / 13 + q * (1.0 / 15 + q * (1.0 / 17))
-        p = 1.0 / 5 + q * (1.0 / 7 + q * (1.0 / 9 + q * (1.0 / 11 + q * p)))
-        log1p = 2.0 * s * (1.0 + q * (1.0 / 3 + q * p))
+        p = 0.07822594 + e * (-0.029505232 + e * 0.0052326927)
+        p = -0.24842982 + e * (0.19106006 + e * (-0.13663244 + e * p))
+        p = 0.99999994 + e * (-0.49999493 + e * (0.33319098 + e * p))
     else:
-        series = e * (1.0 - e * (0.5 - e * (1.0 / 3)))
-        log1p = tl.where(e < 1e-2, series, log2(1.0 + e, NATIVE) * LN2)
-    return tl.maximum(x, 0.0) + log1p
+        p = 0.32520667 + e * (-0.21004868 + e * (0.10122227 - e * 0.023869146))
+        p = 0.9999916 + e * (-0.49936137 + e * p)
+    return e * p
+
+
+@jit
+def softplus(x, NATIVE: tl.constexpr, PRECISE: tl.constexpr):
+    """log(1 + exp(x)), to 1e-7 or 8e-6 of itself however small it is."""
+    return tl.maximum(x, 0.0) + log1p(exp2(tl.abs(x) * -LOG2_E, NATIVE), PRECISE)
+
+
+@jit
+def softplus_and_slope(x, NATIVE: tl.constexpr, PRECISE: tl.constexpr):
+    """The same and its derivative, from one exponential."""
+    e = exp2(tl.abs(x) * -LOG2_E, NATIVE)
+    slope = tl.where(x < 0.0, e, 1.0) * reciprocal(1.0 + e, NATIVE)
+    return tl.maximum(x, 0.0) + log1p(e, PRECISE), slope
 
 
 @jit
@@ -109,9 +112,30 @@ def chain_precise(m_left, h_left, m_right, h_right):
 
 
 @jit
+def by_lanes(offset, NATIVE: tl.constexpr):
+    """The offset itself, which the compiler cannot know to be one for all lanes.
+
+    Addresses that it knows to be shared it holds apart and copies for every load.
+    """
+    if NATIVE:
+        offset += 16 * tl.inline_asm_elementwise(
+            "mov.u32 $0, %laneid; shr.u32 $0, $0, 5;", "=r,r", [offset], dtype=tl.int32,
+            is_pure=True, pack=1,
+        )  # fmt: skip
+    return offset
+
+
+@jit
 def row_of(x, rows, row):
     """One row of a tile; adding -0.0 is free, so this costs no instruction."""
     return tl.sum(tl.where(rows[:, None] == row, x, -0.0), axis=0)
+
+
+@jit
+def add_up(x, before):
+    """The sum over a tile's rows and a number before them, as (1, columns), by fused additions."""
+    first = tl.arange(0, x.shape[0])[:, None] == 0
+    return tl.sum(tl.where(first, x + before[None, :], x), axis=0)[None, :]
 
 
 @jit
@@ -131,29 +155,36 @@ def locate(
 
 
 @jit
-def place(t, count, d, D, REVERSE: tl.constexpr):
-    """Offsets of a tile from the chunk's first frame; past the last frame, its own again."""
-    t = tl.minimum(t, count - 1)
+def place(first, i, count, d, D, REVERSE: tl.constexpr, WHOLE: tl.constexpr):
+    """Offsets of the tile of frames first + i from the chunk's first; outside it, of one inside."""
+    if WHOLE:
+        t = tl.maximum(tl.minimum(first, count - i.shape[0]), 0) + i
+    else:
+        t = tl.maximum(tl.minimum(first + i, count - 1), 0)
     return (-t if REVERSE else t)[:, None] * D + d[None, :]
 
 
 @jit
-def load(p, at, real, EVEN: tl.constexpr):
-    """A tile as float32; unmasked where the width is whole blocks."""
-    if EVEN:
-        return tl.load(p + at).to(tl.float32)
-    return tl.load(p + at, mask=real[None, :], other=0.0).to(tl.float32)
+def are_inside(first, i, count, WHOLE: tl.constexpr):
+    """Which frames of a tile a chunk has, as (frames, 1): all of them, if its tiles are whole."""
+    return (i >= 0 if WHOLE else first + i < count)[:, None]
 
 
 @jit
-def sized(
-    raw, shift, t, count, SOFTPLUS: tl.constexpr, NATIVE: tl.constexpr, PRECISE: tl.constexpr
-):  # fmt: skip
-    """Step sizes, zero past the last frame: such frames change nothing."""
+def load_raw(p, at, real, EVEN: tl.constexpr):
+    """A tile as it is stored; unmasked where the width is whole blocks."""
+    if EVEN:
+        return tl.load(p + at)
+    return tl.load(p + at, mask=real[None, :], other=0.0)
+
+
+@jit
+def sized(raw, shift, there, SOFTPLUS: tl.constexpr, NATIVE: tl.constexpr, PRECISE: tl.constexpr):
+    """Step sizes, zero where no frame is: there, nothing changes."""
     step = raw + shift[None, :]
     if SOFTPLUS:
         step = softplus(step, NATIVE, PRECISE)
-    return tl.where((t < count)[:, None], step, 0.0)
+    return tl.where(there, step, 0.0)
 
 
 @jit
@@ -217,58 +248,22 @@ def store_states(p, x, n, d, width, N: tl.constexpr, ROWS: tl.constexpr):
 
 @jit
 def advance(h, rate, step, x, gain, NATIVE: tl.constexpr, PRECISE: tl.constexpr):
-    """The states (ROWS, BLOCK) one frame on, from its step and input (BLOCK,) and B (ROWS,)."""
+    """The states (ROWS, BLOCK) one frame on, from its step and input (BLOCK,) and B (ROWS, 1)."""
     exponent = step[None, :] * rate
-    source = x[None, :] * gain[:, None]
+    source = x[None, :] * gain
     if PRECISE:
         return h + (exp2m1(exponent, NATIVE) * h + source)
     return exp2(exponent, NATIVE) * h + source
 
 
 @jit
-def chunk_ends_kernel(
-    u, delta, a, B, bias, ends, sums, table, T, D, width, chunks_a_video, N: tl.constexpr, blocks,
-    HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr,
-    EVEN: tl.constexpr, FRAMES: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
-    ROWS: tl.constexpr, NATIVE: tl.constexpr, PRECISE: tl.constexpr,
-):  # fmt: skip
-    """Write each chunk's end state if it began at zero, and the sum of its steps."""
-    chunk = tl.program_id(0) // blocks
-    d = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
-    real = d < D
-    row, count = locate(chunk, table, T, chunks_a_video, FRAMES, REVERSE, PACKED)
-    if count <= 0:
-        return
-    i, n = tl.arange(0, TILE), tl.arange(0, ROWS)
-    p_u, p_delta = u + row * D, delta + row * D
-    p_B = B + chunk.to(tl.int64) * FRAMES * ROWS + n
-    shift = load_row(bias, d, real, HAS_BIAS)
-    rate = load_states(a, n, d, width, N, ROWS)
-    h = rate * 0.0
-    total = d * 0.0
-    for tile in range(0, count, TILE):
-        t = tile + i
-        at = place(t, count, d, D, REVERSE)
-        raw = load(p_delta, at, real, EVEN)
-        value = load(p_u, at, real, EVEN)
-        step = sized(raw, shift, t, count, SOFTPLUS, NATIVE, PRECISE)
-        x = value * step
-        total += tl.sum(step, axis=0)
-        for r in tl.static_range(TILE):
-            gain = tl.load(p_B + (tile + r) * ROWS)
-            h = advance(h, rate, row_of(step, i, r), row_of(x, i, r), gain, NATIVE, PRECISE)
-    store_states(ends + chunk.to(tl.int64) * N * width, h, n, d, width, N, ROWS)
-    tl.store(sums + chunk.to(tl.int64) * width + d, total)
-
-
-@jit
 def combine_kernel(
-    ends, sums, a, initial, states, final, first_chunks, columns, chunks_a_video, N, end_plane,
+    ends, sums, a, initial, states, final, first_chunks, D, columns, chunks_a_video, N, end_plane,
     state_plane,
     HAS_INITIAL: tl.constexpr, LATEST_FIRST: tl.constexpr, PACKED: tl.constexpr,
     TILE: tl.constexpr, BLOCK: tl.constexpr, NATIVE: tl.constexpr, PRECISE: tl.constexpr,
 ):  # fmt: skip
-    """Chain the chunks of a video: write the state before each chunk and after the last.
+    """Chain the chunks of a video: write the state before each chunk and, (D, N), after the last.
 
     Latest first, the same arithmetic carries the gradients backwards.
     """
@@ -309,50 +304,7 @@ def combine_kernel(
         tl.store(p_states + following[:, None] * state_plane, after, mask=inside)
         h = row_of(after, i, TILE - 1)
         c, here, end, step = c_ahead, here_ahead, end_ahead, step_ahead
-    tl.store(final + (video * N + n) * columns + d, h, mask=real)
-
-
-@jit
-def outputs_kernel(
-    u, delta, a, B, C, skip, z, bias, states, y, table, T, D, width, chunks_a_video,
-    N: tl.constexpr, blocks,
-    HAS_SKIP: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
-    REVERSE: tl.constexpr, PACKED: tl.constexpr, EVEN: tl.constexpr, FRAMES: tl.constexpr,
-    TILE: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
-    NATIVE: tl.constexpr, PRECISE: tl.constexpr,
-):  # fmt: skip
-    """Walk each chunk from the state before it, and write the outputs."""
-    chunk = tl.program_id(0) // blocks
-    d = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
-    real = d < D
-    row, count = locate(chunk, table, T, chunks_a_video, FRAMES, REVERSE, PACKED)
-    if count <= 0:
-        return
-    i, n = tl.arange(0, TILE), tl.arange(0, ROWS)
-    p_u, p_delta, p_z, p_y = u + row * D, delta + row * D, z + row * D, y + row * D
-    projection = chunk.to(tl.int64) * FRAMES * ROWS
-    p_B, p_C = B + projection + n, C + projection + n
-    shift = load_row(bias, d, real, HAS_BIAS)
-    through = load_row(skip, d, real, HAS_SKIP)
-    rate = load_states(a, n, d, width, N, ROWS)
-    h = load_states(states + chunk.to(tl.int64) * N * width, n, d, width, N, ROWS)
-    for tile in range(0, count, TILE):
-        t = tile + i
-        at = place(t, count, d, D, REVERSE)
-        raw = load(p_delta, at, real, EVEN)
-        value = load(p_u, at, real, EVEN)
-        step = sized(raw, shift, t, count, SOFTPLUS, NATIVE, PRECISE)
-        x = value * step
-        out = value * through[None, :]
-        for r in tl.static_range(TILE):
-            gain, look = tl.load(p_B + (tile + r) * ROWS), tl.load(p_C + (tile + r) * ROWS)
-            h = advance(h, rate, row_of(step, i, r), row_of(x, i, r), gain, NATIVE, PRECISE)
-            seen = tl.sum(h * look[:, None], axis=0)
-            out += tl.where((i == r)[:, None], seen[None, :], -0.0)
-        if HAS_Z:
-            gate = load(p_z, at, real, EVEN)
-            out *= gate * sigmoid(gate, NATIVE)
-        tl.store(p_y + at, out.to(y.dtype.element_ty), mask=(t < count)[:, None] & real[None, :])
+    tl.store(final + (video * D + d) * N + n, h, mask=d < D)
 
 
 @jit

@@ -117,7 +117,10 @@ def _(
         torch.empty_like(u),
         u.new_empty(count_videos(u, offsets), width, num_states, dtype=torch.float32),
         u.new_empty(
-            chunks.total if keep_states else 0, num_states, chunks.width, dtype=torch.float32
+            chunks.total * chunks.segments if keep_states else 0,
+            num_states,
+            chunks.width,
+            dtype=torch.float32,
         ),
     )
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidmamba.kernels.selective_scan import selective_scan
+from vidmamba.kernels.selective_scan import checks, selective_scan, selective_scan_reference
 
 pytestmark = [
     pytest.mark.gpu,
@@ -66,6 +66,25 @@ def run_aside(run: Callable[[], list[Tensor]]) -> list[Tensor]:
         found = [t.clone() for t in run()]
     torch.cuda.current_stream().wait_stream(stream)
     return found
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("frames", [64, 65, 100, 700])
+def test_gradients_match_the_reference_in_chunks_of_many_segments(
+    frames: int, reverse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "CUDA_PROGRAMS", 1)  # chunks as long as if there were much work
+    arguments = make_arguments(frames, 72, torch.float32)
+    leaves = {name: t.detach().requires_grad_() for name, t in arguments.items()}
+    exact = {name: t.detach().double().cpu().requires_grad_() for name, t in arguments.items()}
+    y = selective_scan(**leaves, delta_softplus=True, reverse=reverse)
+    truth = selective_scan_reference(**exact, delta_softplus=True, reverse=reverse)[0]
+    weight = torch.randn_like(truth)
+    found = torch.autograd.grad(y, list(leaves.values()), weight.to(y))
+    expected = torch.autograd.grad(truth, list(exact.values()), weight)
+    for name, ours, exactly in zip(leaves, found, expected, strict=True):
+        error = (ours.double().cpu() - exactly).norm() / exactly.norm()
+        assert error < 16 * torch.finfo(torch.float32).eps, f"{name}: {error}"
 
 
 @pytest.mark.slow

@@ -14,10 +14,11 @@ pytest.importorskip("triton")
 
 from vidmamba.kernels.selective_scan import selective_scan_reference
 from vidmamba.kernels.selective_scan.cuda import launch_backward, launch_forward
-from vidmamba.kernels.selective_scan.kernel_backward import (
-    _SUMS,
-    _write_sums_by_products,
-    _write_sums_exactly,
+from vidmamba.kernels.selective_scan.kernel_lanes import (
+    _SLICE,
+    _write_sums_of_eight,
+    _write_sums_of_four_by_products,
+    _write_sums_of_four_exactly,
 )
 
 NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
@@ -53,8 +54,9 @@ def check(batch: int, frames: int, width: int, bounds: list[int] | None, reverse
         assert error < 16 * torch.finfo(torch.float32).eps, f"{name}: {error}"
 
 
-def test_kernels_match_the_reference_over_two_tiles() -> None:
-    check(1, 10, 3, None, reverse=False)
+@pytest.mark.parametrize("frames", [10, 16])
+def test_kernels_match_the_reference_over_two_tiles_cut_or_whole(frames: int) -> None:
+    check(1, frames, 3, None, reverse=frames == 16)
 
 
 @pytest.mark.slow  # the interpreter takes minutes
@@ -71,36 +73,64 @@ def test_kernels_match_the_reference_on_awkward_shapes(
 
 @pytest.mark.parametrize("by_products", [False, True])
 def test_the_exchanges_between_lanes_sum_each_value_over_all_lanes(by_products: bool) -> None:
-    # run the PTX here, every register an array of one number a lane
-    values = np.random.default_rng(0).integers(-99, 99, (2 * _SUMS, 32)).astype(float)
-    lane = np.arange(32)
-    registers: dict[str, Any] = {"%laneid": lane, "0": 0, "0f00000000": np.zeros(32)}
-    registers |= {f"${_SUMS + i}": values[i] for i in range(2 * _SUMS)}
-    registers |= {f"${3 * _SUMS + i}": (lane // 4 == i).astype(float) for i in range(8)}
-    ptx = _write_sums_by_products() if by_products else _write_sums_exactly()
+    frames, lane = 4, np.arange(32)
+    values = np.random.default_rng(0).integers(-99, 99, (frames, 2 * _SLICE, 32)).astype(float)
+    columns = [(lane // 4 == i).astype(float) for i in range(_SLICE)]
+    of_four = _write_sums_of_four_by_products() if by_products else _write_sums_of_four_exactly()
+    sums = [run_ptx(of_four, [*values[frame], *columns]) for frame in range(frames)]
+    unused = [np.full(32, np.nan)] * (_SLICE - 4)
+    given = [register for frame in range(frames) for register in (*sums[frame][:4], *unused)]
+    pair = run_ptx(_write_sums_of_eight(), [*given, np.full(32, 1024)])
+    for k in range(2):
+        np.testing.assert_array_equal(pair[k], values.sum(2)[lane // 8, lane % 8 * 2 + k])
+
+
+OPERATIONS: dict[str, Any] = {
+    "mov": lambda a: a,
+    "and": lambda a, b: a & b,
+    "xor": lambda a, b: a ^ b,
+    "shr": lambda a, b: a >> b,
+    "add": lambda a, b: a + b,
+    "mad": lambda a, b, c: a * b + c,
+    "setp": lambda a, b: a != b,
+    "selp": lambda a, b, p: np.where(p, a, b),
+    "shfl": lambda a, lanes, *_: a[np.arange(32) ^ lanes],
+}
+
+
+def run_ptx(ptx: str, given: list[Any]) -> list[Any]:
+    """Run PTX of eight outputs here, every register an array of one number a lane."""
+    room = np.full(2**12, np.nan)
+    registers: dict[str, Any] = {"%laneid": np.arange(32)}
+    registers |= {f"${_SLICE + i}": register for i, register in enumerate(given)}
+
+    def read(name: str) -> Any:
+        if name in registers:
+            return registers[name]
+        return np.zeros(32) if name.startswith("0f") else int(name, 0)
+
     for line in re.split(r"[;\n]+", ptx):
         operation, _, rest = line.strip().partition(" ")
         names = re.findall(r"[$%\w]+", rest)
-        if operation in ("mov.u32", "mov.b32", "mov.f32"):
-            registers[names[0]] = registers[names[1]]
-        elif operation == "and.b32":
-            registers[names[0]] = registers[names[1]] & int(names[2])
-        elif operation == "setp.ne.u32":
-            registers[names[0]] = registers[names[1]] != 0
-        elif operation == "selp.f32":
-            yes, no, which = (registers[name] for name in names[1:])
-            registers[names[0]] = np.where(which, yes, no)
-        elif operation == "shfl.sync.bfly.b32":
-            registers[names[0]] = registers[names[1]][lane ^ int(names[2])]
-        elif operation == "add.f32":
-            registers[names[0]] = registers[names[1]] + registers[names[2]]
-        elif operation.startswith("mma.sync.aligned.m16n8k8"):
+        kind = operation.partition(".")[0]
+        if kind in OPERATIONS:
+            registers[names[0]] = OPERATIONS[kind](*map(read, names[1:]))
+        elif kind == "mma":
             multiply(registers, names)
+        elif kind in ("ld", "st"):
+            assert ".shared" in operation
+            at = re.search(r"\[([$\w]+)(?:\+(\d+))?\]", rest)
+            assert at
+            values = [name for name in names if name not in at.groups()]
+            for k, name in enumerate(values):
+                place = read(at[1]) // 4 + int(at[2] or 0) // 4 + k
+                if kind == "ld":
+                    registers[name] = room[place]
+                else:
+                    room[place] = read(name)
         else:
-            assert operation in ("{", "}", "", ".reg"), operation
-    by_four = lane // 16 * 16 + lane % 4 * 4 + lane // 8 % 2 * 2 + lane // 4 % 2
-    owned = by_four if by_products else lane
-    np.testing.assert_array_equal(registers["$0"], values.sum(1)[owned])
+            assert kind in ("{", "}", "", "bar") or operation.startswith("."), operation
+    return [registers.get(f"${i}") for i in range(_SLICE)]
 
 
 COMPILE = """
@@ -109,29 +139,36 @@ from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from vidmamba.kernels.selective_scan.kernel import LOOSE
-from vidmamba.kernels.selective_scan.kernel_backward import gradients_kernel as kernel
+from vidmamba.kernels.selective_scan.kernel_ends import chunk_ends_kernel
+from vidmamba.kernels.selective_scan.kernel_gradients import gradients_kernel
+from vidmamba.kernels.selective_scan.kernel_outputs import outputs_kernel
 
 states, precise = int(sys.argv[1]), bool(int(sys.argv[2]))
 constants = dict(
     N=states, HAS_SKIP=True, HAS_Z=True, HAS_BIAS=True, SOFTPLUS=True, REVERSE=False, PACKED=False,
-    EVEN=True, FRAMES=32, BLOCK=32, GROUP=1, ROWS=max(states, 16), NATIVE=True, PRECISE=precise,
-    EXACT=precise,
+    EVEN=True, WHOLE=False, FRAMES=64, BLOCK=32, ROWS=max(states, 16), ROOM=states <= 16,
+    NATIVE=True, PRECISE=precise, EXACT=precise, TILE=8, BACKWARD=True, KEPT=1,
 )
-sizes = {"T", "D", "width", "chunks_a_video", "chunks", "groups", "slot_width"}
-types = {name: "i32" if name in sizes else "*fp32" for name in kernel.arg_names}
-types |= dict.fromkeys(constants, "constexpr")
-aligned = {
-    (i,): [["tt.divisibility", 16]]
-    for i, name in enumerate(kernel.arg_names)
-    if types[name] == "*fp32" or (name in sizes and name not in LOOSE)
-}
-values = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
-compiled = compile(
-    ASTSource(kernel, types, values, aligned),
-    target=GPUTarget("cuda", 90, 32),
-    options={"num_warps": 1},
-)
-print(compiled.asm["ttgir"])
+for kernel in (gradients_kernel, chunk_ends_kernel, outputs_kernel):
+    types = {name: "i32" if name in LOOSE else "*fp32" for name in kernel.arg_names}
+    types |= {name: "constexpr" for name in constants if name in kernel.arg_names}
+    aligned = {
+        (i,): [["tt.divisibility", 16]]
+        for i, name in enumerate(kernel.arg_names)
+        if types[name] == "*fp32"
+    }
+    values = {
+        (kernel.arg_names.index(name),): value
+        for name, value in constants.items()
+        if name in kernel.arg_names
+    }
+    compiled = compile(
+        ASTSource(kernel, types, values, aligned),
+        target=GPUTarget("cuda", 90, 32),
+        options={"num_warps": 1},
+    )
+    print(compiled.asm["ttgir"])
+    print("end of kernel")
 """
 
 
@@ -142,15 +179,16 @@ def test_a_lane_holds_all_states_of_one_channel(states: int, precise: bool) -> N
     arguments = [sys.executable, "-c", COMPILE, str(states), str(int(precise))]
     run = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    layouts = dict(re.findall(r"(#blocked\d*) = (#ttg.blocked<.*>)", run.stdout))
-    operands = re.findall(
-        rf"shfl.*?packed_element = 16.*?: .*?tensor<{max(states, 16)}x32xf32, (#blocked\d*)>",
-        run.stdout,
-        re.S,
-    )
-    assert operands
-    for name in operands:
-        assert "sizePerThread = [1, 1], threadsPerWarp = [1, 32]" in layouts[name]
+    for text in run.stdout.split("end of kernel")[:-1]:
+        layouts = dict(re.findall(r"(#blocked\d*) = (#ttg.blocked<.*>)", text))
+        operands = re.findall(
+            r"elementwise_inline_asm.*?packed_element = [48].*?: .*?tensor<\d+x32xf32, "
+            r"(#blocked\d*)>",
+            text,
+        )
+        assert operands
+        for name in operands:
+            assert "sizePerThread = [1, 1], threadsPerWarp = [1, 32]" in layouts[name]
 
 
 def multiply(registers: dict[str, Any], names: list[str]) -> None:

@@ -1,0 +1,120 @@
+"""Rows of B and C on their way through shared memory, in Triton.
+
+All lanes read the same row, and the first-level cache beside much shared memory is too small to
+have it when it is wanted: so rows are copied there ahead, while other rows are worked on.
+"""
+
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
+
+import triton
+import triton.language as tl
+
+from vidmamba.kernels.selective_scan.kernel import jit
+
+PIECE = 512  # bytes that a warp copies at a time
+# volatile: else a row is loaded once for two uses and held in registers in between
+GET_ROW = tl.constexpr("ld.volatile.shared.v4.f32 {$0, $1, $2, $3}, [$4];")
+GET_ROW_OPERANDS = tl.constexpr("=f,=f,=f,=f,r,r,r,r")
+
+
+@triton.constexpr_function
+def write_reserve(size):
+    """PTX: static shared memory of so many bytes.
+
+    The lane's number over 32 is zero, but the compiler does not know: addresses that it knows to
+    be one for all lanes it holds apart and copies for every use.
+    """
+    return (
+        f"{{ .shared .align 16 .b8 room[{size}]; .reg .b32 zero;"
+        "mov.u32 zero, %laneid; shr.u32 zero, zero, 5; mov.u32 $0, room; add.u32 $0, $0, zero; }"
+    )
+
+
+@triton.constexpr_function
+def write_copy(size):
+    """PTX: start to copy so many bytes of memory to shared memory."""
+    lines = [
+        "{ .reg .b32 lane, to; .reg .b64 from;",
+        "mov.u32 lane, %laneid; mad.lo.u32 to, lane, 16, $1; mad.wide.u32 from, lane, 16, $2;",
+        "bar.warp.sync 0xffffffff;",
+        *(f"cp.async.cg.shared.global [to+{i}], [from+{i}], 16;" for i in range(0, size, PIECE)),
+        "mov.u32 $0, to; }",
+    ]
+    return "\n".join(lines)
+
+
+@jit
+def reserve(SIZE: tl.constexpr):
+    """The address of so many bytes of the program's own shared memory."""
+    return tl.inline_asm_elementwise(
+        write_reserve(SIZE), "=r,r", [SIZE], dtype=tl.int32, is_pure=False, pack=1
+    )
+
+
+@jit
+def start_copy(to, p, SIZE: tl.constexpr):
+    """Start to copy so many bytes to shared memory."""
+    tl.inline_asm_elementwise(
+        write_copy(SIZE), "=r,r,l", [to, p.to(tl.int64)], dtype=tl.int32, is_pure=False, pack=1
+    )
+
+
+@jit
+def await_copies(to):
+    """Wait until all copies are there, for all lanes of the warp."""
+    tl.inline_asm_elementwise(
+        "cp.async.wait_all; bar.warp.sync 0xffffffff; mov.u32 $0, $1;", "=r,r", [to],
+        dtype=tl.int32, is_pure=False, pack=1,
+    )  # fmt: skip
+
+
+@jit
+def find_rows(COUNT: tl.constexpr, TILE: tl.constexpr, ROWS: tl.constexpr, NATIVE: tl.constexpr):
+    """Shared memory for the rows of two tiles, of COUNT projections."""
+    return reserve(2 * COUNT * TILE * ROWS * 4) if NATIVE else 0
+
+
+@jit
+def fetch_rows(
+    room, which: tl.constexpr, p, frame, COUNT: tl.constexpr, TILE: tl.constexpr,
+    FRAMES: tl.constexpr, ROWS: tl.constexpr, NATIVE: tl.constexpr,
+):  # fmt: skip
+    """Start to copy the rows of the tile that begins at a frame of a chunk."""
+    if NATIVE:
+        to = room + (frame // TILE % 2 * COUNT + which) * (TILE * ROWS * 4)
+        start_copy(to, p + tl.minimum(frame, FRAMES - TILE) * ROWS, TILE * ROWS * 4)
+
+
+@jit
+def await_rows(room, NATIVE: tl.constexpr):
+    """Wait until they are there."""
+    if NATIVE:
+        await_copies(room)
+
+
+@jit
+def find_tile(
+    room, which: tl.constexpr, p, frame, COUNT: tl.constexpr, TILE: tl.constexpr,
+    ROWS: tl.constexpr, NATIVE: tl.constexpr,
+):  # fmt: skip
+    """Where the rows of the tile that begins at a frame are."""
+    if NATIVE:
+        at = room + (frame // TILE % 2 * COUNT + which) * (TILE * ROWS * 4)
+    else:
+        at = p + frame * ROWS
+    return at
+
+
+@jit
+def read_row(at, r: tl.constexpr, n, lane, ROWS: tl.constexpr, NATIVE: tl.constexpr):
+    """The numbers n of row r of a tile there, for tiles (rows, 32)."""
+    return get_row(at + r * (ROWS * 4), n, lane) if NATIVE else tl.load(at + r * ROWS + n)[:, None]
+
+
+@jit
+def get_row(at, n, lane):
+    """The numbers n of a row at an address, in every column of a tile (rows, 32)."""
+    return tl.inline_asm_elementwise(
+        GET_ROW, GET_ROW_OPERANDS, [at + (n * 4)[:, None] + (lane * 0)[None, :]],
+        dtype=tl.float32, is_pure=False, pack=4,
+    )  # fmt: skip
