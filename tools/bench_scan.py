@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from vidmamba.kernels.selective_scan import selective_scan, selective_scan_reference
+from vidmamba.kernels.ssd import ssd, ssd_reference
 
 ERROR_FRAMES = 512  # the float64 loop takes a millisecond a frame
 FLUSH_BYTES = 256 * 2**20  # more than any cache
@@ -37,7 +38,7 @@ Shape = tuple[int, int, int]  # B, T, D
 class Problem:
     """One op on one shape: its implementations, ours first, and its least work."""
 
-    inputs: dict[str, Tensor]
+    inputs: dict[str, Tensor]  # those of y's shape first
     runs: dict[str, Callable[..., Tensor]]  # each takes the inputs by name
     reference: Callable[..., Tensor]  # in float64, on the first frames
     forward_bytes: int
@@ -110,17 +111,69 @@ def _mamba1_rivals(device: torch.device) -> dict[str, Callable[..., Tensor]]:
     return rivals
 
 
+def ssd_problem(
+    shape: Shape, dtype: torch.dtype, device: torch.device, states: int = 128
+) -> Problem:
+    """Mamba-2 with bias, softplus, skip and gate: heads of 64 channels in one group."""
+    batch, frames, width = shape
+    heads, size = width // 64, dtype.itemsize
+    wide, narrow = (batch, frames, heads, 64), (batch, frames, 1, states)
+    inputs = {
+        "x": torch.randn(wide, device=device, dtype=dtype),
+        "dt": (torch.randn(batch, frames, heads, device=device) - 4).to(dtype),
+        "A": -torch.linspace(1, 16, heads, device=device),
+        "B": (torch.randn(narrow, device=device) / states**0.5).to(dtype),
+        "C": torch.randn(narrow, device=device, dtype=dtype),
+        "D": torch.randn(heads, device=device),
+        "z": torch.randn(wide, device=device, dtype=dtype),
+        "dt_bias": 0.1 * torch.randn(heads, device=device),
+    }
+
+    def ours(**given: Any) -> Tensor:
+        y: Tensor = ssd(**given, dt_softplus=True)
+        return y
+
+    def exactly(**given: Any) -> Tensor:
+        return ssd_reference(**given, dt_softplus=True)[0]
+
+    rivals: dict[str, Callable[..., Tensor]] = {}
+    if device.type == "cuda" and importlib.util.find_spec("mamba_ssm"):
+        from mamba_ssm.ops.triton.ssd_combined import (
+            mamba_chunk_scan_combined,
+        )
+
+        def official(**given: Any) -> Tensor:
+            names = ("x", "dt", "A", "B", "C")
+            first = [given.pop(name) for name in names]
+            y: Tensor = mamba_chunk_scan_combined(*first, 256, **given, dt_softplus=True)
+            return y
+
+        rivals["mamba_ssm"] = official
+    element, row = batch * frames * width * size, batch * frames * states * size
+    return Problem(
+        inputs,
+        {"vidmamba": ours, **rivals},
+        exactly,
+        forward_bytes=3 * element + 2 * row,
+        both_bytes=8 * element + 6 * row,
+        exponentials=batch * frames * width * states,
+    )
+
+
 # an op's rows are added here: a function of shape, dtype and device that returns a Problem
 PROBLEMS: dict[str, Callable[[Shape, torch.dtype, torch.device], Problem]] = {
     "selective_scan": selective_scan_problem,
+    "ssd": ssd_problem,
+    "ssd_64": functools.partial(ssd_problem, states=64),
 }
 
 
 def measure(problem: Problem, backward: bool, repeats: int) -> dict[str, dict[str, float]]:
     """The median seconds and the peak bytes of every implementation, run in turn."""
-    device = problem.inputs["u"].device
+    frames = next(iter(problem.inputs.values()))
+    device = frames.device
     inputs = {k: v.detach().requires_grad_(backward) for k, v in problem.inputs.items()}
-    weight = torch.randn_like(problem.inputs["u"])
+    weight = torch.randn_like(frames)
     flush = torch.empty(
         FLUSH_BYTES if device.type == "cuda" else 0, dtype=torch.int8, device=device
     )
@@ -180,7 +233,7 @@ def copy_bandwidth(device: torch.device) -> float:
 
 def relative_error(problem: Problem, run: Callable[..., Tensor]) -> float:
     """Against float64, over the first frames."""
-    short = {k: v[:, :ERROR_FRAMES] if v.ndim == 3 else v for k, v in problem.inputs.items()}
+    short = {k: v[:, :ERROR_FRAMES] if v.ndim > 2 else v for k, v in problem.inputs.items()}
     short = {k: v.contiguous() for k, v in short.items()}
     exact = problem.reference(**{k: v.double() for k, v in short.items()})
     with torch.no_grad():

@@ -69,7 +69,8 @@ def backward(
     A, D, dt_bias = summed
     first = given.initial_state
     state = None if first is None else from_groups(grad_state, given).to(first.dtype)
-    return [grads.x, grads.dt, A, grads.B, grads.C, D, grads.z, dt_bias, state]
+    found = (grads.x, grads.dt, A, grads.B, grads.C, D, grads.z, dt_bias, state)
+    return [None if t is None else g for t, g in zip(given, found, strict=True)]
 
 
 def _through_gate(

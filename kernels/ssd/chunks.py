@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 CHUNK = 64  # frames: between chunks the work grows with the states, within one with its length
-# chunks are worked on in blocks, and one state a block is kept for the backward pass: on the CPU a
-# block should stay in the cache, on a GPU it should fill it, with that many decays between frames
-CHUNKS_ON_CPU = 16
-DECAYS_ON_GPU = 2**24
+# chunks are worked on in blocks, which should stay in the cache, and one state a block is kept for
+# the backward pass
+CHUNKS_A_BLOCK = 16
 
 
 class Block(NamedTuple):
@@ -29,14 +28,14 @@ class Block(NamedTuple):
 
 def cut(x: Tensor, offsets: Tensor | None, *, reverse: bool) -> tuple[Block, ...]:
     """Cut (B, T, ...) frames, or the packed videos of ``offsets``, into blocks of chunks."""
-    batch, frames, size = x.shape[0], x.shape[1], chunks_per_block(x)
+    batch, frames = x.shape[:2]
     if offsets is None:
-        return _cut_batch(batch, frames, size, reverse, x.device)
+        return _cut_batch(batch, frames, CHUNKS_A_BLOCK, reverse, x.device)
     bounds = offsets.cpu().long()
     if bounds[0] != 0 or bounds[-1] != frames or bool((bounds.diff() < 0).any()):
         shown = bounds.tolist() if len(bounds) <= 16 else f"{bounds[:16].tolist()}..."
         raise ValueError(f"offsets must rise from 0 to T = {frames}, got {shown}")
-    return _cut(bounds, size, reverse, x.device)
+    return _cut(bounds, CHUNKS_A_BLOCK, reverse, x.device)
 
 
 # kept: the same shape comes again and again, and a CUDA graph must not see the copies to the device
@@ -83,17 +82,10 @@ def _cut(bounds: Tensor, size: int, reverse: bool, device: torch.device) -> tupl
     return tuple(blocks)
 
 
-def chunks_per_block(x: Tensor) -> Any:
-    """How many chunks of x (B, T, H, P) are worked on at once; symbolic in a trace."""
-    if x.device.type == "cpu":
-        return CHUNKS_ON_CPU
-    return max(CHUNKS_ON_CPU, DECAYS_ON_GPU // (CHUNK * CHUNK * x.shape[2]))
-
-
 def count_blocks(x: Tensor, offsets: Tensor | None) -> Any:
     """Room for the blocks of all videos, known from shapes alone; symbolic in a trace."""
     chunks = x.shape[0] * -(-x.shape[1] // CHUNK)
     if offsets is not None:
         chunks = x.shape[1] // CHUNK + offsets.shape[0] - 1
     # one to spare: torch.export takes a size of 1 as a constant and would refuse longer videos
-    return -(-chunks // chunks_per_block(x)) + 1
+    return -(-chunks // CHUNKS_A_BLOCK) + 1

@@ -1,4 +1,4 @@
-"""`ssd` as a PyTorch operator: matrix products over chunks of frames, autograd by hand."""
+"""`ssd` as a PyTorch operator: Triton on CUDA, matrix products elsewhere, autograd by hand."""
 
 import functools
 from typing import Any
@@ -75,7 +75,7 @@ def _forward(
     dt_softplus: bool,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the outputs, the last states, and the states at the starts of blocks of chunks."""
+    """Return the outputs, the last states, and what the backward pass wants of this one."""
     given = chunked.Inputs(x, dt, A, B, C, D, z, dt_bias, initial_state)
     return chunked.forward(given, offsets, softplus=dt_softplus, reverse=reverse)
 
@@ -98,12 +98,45 @@ def _(
     heads, width = x.shape[2:]
     groups, states = B.shape[2:]
     dtype = chunked.working_dtype(x)
-    kept = (count_blocks(x, offsets), groups, states, heads // groups, width)
+    kept: Any = (count_blocks(x, offsets), groups, states, heads // groups, width)
+    if _has_kernels(x):
+        from vidmamba.kernels.ssd.plan import kept_size
+
+        kept = kept_size(x, B, offsets)
     return (
         torch.empty_like(x),
         x.new_empty(count_videos(x, offsets), heads, width, states, dtype=dtype),
         x.new_empty(kept, dtype=dtype),
     )
+
+
+@_forward.register_kernel("cuda")
+def _(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    initial_state: Tensor | None,
+    offsets: Tensor | None,
+    dt_softplus: bool,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    given = chunked.Inputs(x, dt, A, B, C, D, z, dt_bias, initial_state)
+    if not _has_kernels(x):
+        return chunked.forward(given, offsets, softplus=dt_softplus, reverse=reverse)
+    # imported on first use: Triton is installed only where it can run
+    from vidmamba.kernels.ssd.cuda import launch_forward
+
+    return launch_forward(given, offsets, dt_softplus, reverse)
+
+
+def _has_kernels(x: Tensor) -> bool:
+    """Triton's kernels work in float32 at most."""
+    return x.is_cuda and x.dtype != torch.float64
 
 
 @torch.library.custom_op("vidmamba::ssd_backward", mutates_args=())
@@ -129,9 +162,37 @@ def _backward(
     grads = chunked_backward.backward(
         grad_y, grad_final, given, offsets, kept, softplus=dt_softplus, reverse=reverse
     )
-    return [
-        x.new_empty(0) if t is None or g is None else g for t, g in zip(given, grads, strict=True)
-    ]
+    return [x.new_empty(0) if g is None else g for g in grads]
+
+
+@_backward.register_kernel("cuda")
+def _(
+    grad_y: Tensor | None,
+    grad_final: Tensor | None,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    initial_state: Tensor | None,
+    offsets: Tensor | None,
+    kept: Tensor,
+    dt_softplus: bool,
+    reverse: bool,
+) -> list[Tensor]:
+    given = chunked.Inputs(x, dt, A, B, C, D, z, dt_bias, initial_state)
+    if not _has_kernels(x):
+        grads = chunked_backward.backward(
+            grad_y, grad_final, given, offsets, kept, softplus=dt_softplus, reverse=reverse
+        )
+    else:
+        from vidmamba.kernels.ssd.cuda import launch_backward
+
+        grads = launch_backward(grad_y, grad_final, given, offsets, kept, dt_softplus, reverse)
+    return [x.new_empty(0) if g is None else g for g in grads]
 
 
 @_backward.register_fake

@@ -90,7 +90,7 @@ def test_packed_videos_match_the_reference(reverse: bool, device: torch.device) 
 def test_videos_may_begin_and_end_anywhere_in_a_block_of_chunks(
     reverse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "CHUNKS_ON_CPU", 3)
+    monkeypatch.setattr(chunks, "CHUNKS_A_BLOCK", 3)
     # two videos in the first block, the second going on for three more; one that ends with a block
     offsets = torch.tensor([0, 70, 550, 551, 680])
     inputs = make_inputs((1, 680, 2, 3, 1, 4), videos=4)

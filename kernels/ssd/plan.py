@@ -1,0 +1,57 @@
+"""How the Triton kernels cut up a problem; known from shapes alone."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+CHUNK = 128  # frames
+SHORT_CHUNK = 64  # of float32, whose tiles take twice the room; half as many with large states
+# that a pass should have at least, where work can be divided so: an H100 has 132 multiprocessors. A
+# constant, so that a graph exported on one device is right on the next
+PROGRAMS = 264
+
+
+class Plan(NamedTuple):
+    """How a problem is cut up; all of it follows from shapes."""
+
+    L: int  # frames of a chunk
+    chunks: int  # of all videos; packed ones may leave some empty
+    chunks_a_video: int
+    length: int  # chunks of a segment
+    segments: int
+    BN: int  # states, rounded up to a tile
+    BP: int  # width, rounded up to a tile
+    half: bool  # whether chunk states are kept in 16 bits
+
+    def buffers(self, heads: int) -> dict[str, int]:
+        """Sizes in float32 of what one pass over the states leaves."""
+        total = self.chunks * heads
+        return {
+            "states": total * self.BP * self.BN // (2 if self.half else 1),
+            "scales": total,
+        }
+
+
+def plan(x: Tensor, B: Tensor, offsets: Tensor | None) -> Plan:
+    """Cut up a problem from shapes alone."""
+    batch, frames, heads, width = x.shape
+    BN, BP = round_up(int(B.shape[3])), round_up(int(width))
+    half = x.dtype == torch.bfloat16
+    L = CHUNK if half else SHORT_CHUNK // (1 if BN * BP <= 128 * 64 else 2)
+    chunks_a_video = -(-frames // L)
+    chunks = batch * chunks_a_video
+    if offsets is not None:
+        chunks = frames // L + offsets.shape[0] - 1
+    length = -(-chunks // max(1, PROGRAMS // heads))
+    return Plan(L, chunks, chunks_a_video, length, -(-chunks // length), BN, BP, half)
+
+
+def round_up(size: int) -> int:
+    """To a tile of matrix products: a power of two, 16 at least."""
+    return max(16, 1 << (size - 1).bit_length())
+
+
+def kept_size(x: Tensor, B: Tensor, offsets: Tensor | None) -> Any:
+    """How many float32 numbers the forward pass keeps for the backward pass."""
+    return sum(plan(x, B, offsets).buffers(x.shape[2]).values())

@@ -1,0 +1,102 @@
+"""The Triton kernels of Mamba-2's scan, in Triton's interpreter where there is no GPU."""
+
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+
+from vidmamba.kernels.ssd import plan, ssd_reference
+from vidmamba.kernels.ssd.chunked import Inputs
+from vidmamba.kernels.ssd.cuda import launch_backward, launch_forward
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+# the parameters' gradients are sums over all frames, whose terms cancel
+SUMMED = ("A", "D", "dt_bias")
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    # several chunks and segments within few frames
+    monkeypatch.setattr(plan, "CHUNK", 32)
+    monkeypatch.setattr(plan, "SHORT_CHUNK", 16)
+    monkeypatch.setattr(plan, "PROGRAMS", 6)
+
+
+def check(
+    shape: tuple[int, int, int, int, int, int],
+    bounds: list[int] | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    reverse: bool = False,
+    absent: tuple[str, ...] = (),
+    allowed: float = 1e-6,
+) -> None:
+    B, T, H, P, G, N = shape
+    videos = B if bounds is None else len(bounds) - 1
+    wide, rows, heads = (B, T, H, P), (B, T, G, N), (H,)
+    shapes = (wide, (B, T, H), heads, rows, rows, heads, wide, heads, (videos, H, P, N))
+    drawn = {name: torch.randn(s) for name, s in zip(Inputs._fields, shapes, strict=True)}
+    drawn["A"] = -drawn["A"].abs()
+    for name in ("x", "dt", "B", "C", "z"):
+        drawn[name] = drawn[name].to(dtype)
+    exact: Any = {n: t.double().requires_grad_() for n, t in drawn.items() if n not in absent}
+    offsets = None if bounds is None else torch.tensor(bounds)
+    y64, final64 = ssd_reference(**exact, dt_softplus=True, offsets=offsets, reverse=reverse)
+    weights = torch.randn(y64.shape).to(dtype), torch.randn(final64.shape)
+    found = torch.autograd.grad([y64, final64], [*exact.values()], [w.double() for w in weights])
+    expected = dict(zip(exact, found, strict=True))
+
+    tensors: Any = (None if n in absent else drawn[n].to(DEVICE) for n in Inputs._fields)
+    given = Inputs(*tensors)
+    place = None if offsets is None else offsets.to(DEVICE)
+    y, final, kept = launch_forward(given, place, True, reverse)
+    grad_y, grad_final = (w.to(DEVICE) for w in weights)
+    grads = launch_backward(grad_y, grad_final, given, place, kept, True, reverse)
+    for name, ours, exactly in [
+        ("y", y, y64),
+        ("final", final, final64),
+        *((n, g, expected.get(n)) for n, g in zip(Inputs._fields, grads, strict=True)),
+    ]:
+        if exactly is None:
+            assert ours is None, name
+            continue
+        assert ours is not None, name
+        error = (ours.double().cpu() - exactly).norm() / exactly.norm()
+        assert error < allowed * (10 if name in SUMMED else 1), f"{name}: {error}"
+
+
+def test_kernels_match_the_reference_at_one_frame() -> None:
+    check((1, 1, 1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("frames", [15, 16, 17])
+def test_kernels_match_the_reference_around_a_chunk(frames: int, reverse: bool) -> None:
+    check((1, frames, 2, 3, 1, 2), reverse=reverse)
+
+
+@pytest.mark.slow  # the interpreter takes half a minute
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_kernels_match_the_reference_over_segments_of_two_videos(reverse: bool) -> None:
+    check((2, 50, 4, 5, 2, 3), reverse=reverse)
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_packed_videos_match_the_reference(reverse: bool) -> None:
+    # a single frame, an empty video, a whole chunk, chunks and a frame, the rest
+    check((1, 52, 2, 3, 2, 2), [0, 1, 1, 17, 34, 52], reverse=reverse)
+
+
+@pytest.mark.parametrize(
+    "absent", [("z",), ("D", "dt_bias"), ("initial_state",), ("D", "z", "dt_bias", "initial_state")]
+)
+def test_what_is_not_given_is_left_out(absent: tuple[str, ...]) -> None:
+    check((1, 20, 2, 3, 1, 4), absent=absent)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_rounds_only_its_results(dtype: torch.dtype) -> None:
+    # Triton's interpreter cuts a bfloat16 off instead of rounding it: twice the error
+    check((1, 40, 2, 16, 1, 16), dtype=dtype, allowed=float(torch.finfo(dtype).eps))
