@@ -9,8 +9,9 @@ all their states in registers and walks the frames, so that nothing but inputs a
 import inspect
 from typing import Any
 
-import triton
 import triton.language as tl
+
+from vidmamba.kernels.jit import jit as triton_jit
 
 # sizes that a kernel is not compiled anew for. Unknown divisors also keep Triton from wide loads of
 # a lane, which would spread a tile's frames or a channel's states over lanes
@@ -19,10 +20,9 @@ LOOSE |= {"end_plane", "state_plane", "width", "slot_width"}
 
 
 def jit(function: Any) -> Any:
-    """Compile with Triton, which cannot look through a run-time type checker."""
-    function = inspect.unwrap(function)
-    names = [name for name in inspect.signature(function).parameters if name in LOOSE]
-    return triton.jit(do_not_specialize=names)(function)
+    """Compile with Triton, not anew for other loose sizes."""
+    names = inspect.signature(inspect.unwrap(function)).parameters
+    return triton_jit(do_not_specialize=[name for name in names if name in LOOSE])(function)
 
 
 LOG2_E = tl.constexpr(1.4426950408889634)
