@@ -1,18 +1,23 @@
 """Time whole mixers, eager, forward and backward, and one decoding step, against their rivals.
 
 python tools/bench_mixer.py --device cpu --dtype float32 --frames 4096 --width 256
-python tools/bench_mixer.py --device cuda --frames 4096 16384 --json mixers.json
+python tools/bench_mixer.py --device cuda --frames 4096 16384 65536 --json mixers.json
 
 Rivals are all that can be imported: mamba_ssm's modules, `transformers`' (without its optional
 kernels: what a user without a compiler gets; its loop over frames takes minutes at some thousand
-frames), and a causal attention block of two mixers' parameters (PyTorch's SDPA).
+frames, so it is left out on a GPU), and a causal attention block of two mixers' parameters
+(PyTorch's SDPA). Where mamba_ssm cannot be imported but the device is the one that its times were
+recorded on, these stand beside ours, marked as recorded.
 The time is the wall's, the host's work included: below 16k frames that is what a user waits for.
+"device ms" is the GPU's alone, launches hidden behind earlier work. A step is one frame with its
+state, in a CUDA graph of 100 steps and, as "eager step", launched one by one.
 Implementations take turns, so that other work on the machine hurts all alike; medians.
 """
 
 import argparse
 import functools
 import importlib.util
+import itertools
 import json
 import platform
 import statistics
@@ -29,6 +34,13 @@ from vidmamba.nn.mamba2 import Mamba2Config, Mamba2Mixer
 from vidmamba.nn.mixer import Bidirectional, Mamba1Mixer, MambaConfig
 
 Call = Callable[[Tensor], Tensor]
+Row = dict[str, Any]
+Clocked = tuple[float, float, float]
+
+STEPS = 100
+NAN = float("nan")
+RECORDED = Path(__file__).with_name("mamba_ssm_mixers.json")
+"""What mamba_ssm took, and on which device."""
 
 
 class AttentionBlock(nn.Module):
@@ -53,7 +65,7 @@ class AttentionBlock(nn.Module):
         return out
 
 
-def mixers(case: str, width: int) -> dict[str, tuple[nn.Module, Call]]:
+def mixers(case: str, width: int, options: Any) -> dict[str, tuple[nn.Module, Call]]:
     """Return what computes this case, ours first: a module (its parameters) and its call."""
     if case == "mamba1":
         ours: nn.Module = Mamba1Mixer(width, MambaConfig())
@@ -63,9 +75,12 @@ def mixers(case: str, width: int) -> dict[str, tuple[nn.Module, Call]]:
         along = Mamba1Mixer(width, MambaConfig())
         ours = Bidirectional(along, Mamba1Mixer(width, MambaConfig(), reverse=True))
     found: dict[str, tuple[nn.Module, Call]] = {"vidmamba": (ours, ours)}
+    if options.only_ours:
+        return found
     if importlib.util.find_spec("mamba_ssm"):
         found["mamba_ssm"] = _mamba_ssm(case, width)
-    if importlib.util.find_spec("transformers") and case != "bidirectional":
+    on_cpu = options.device == "cpu"
+    if on_cpu and importlib.util.find_spec("transformers") and case != "bidirectional":
         found["transformers"] = _transformers(case, width)
     if case != "bidirectional":
         attention = AttentionBlock(width)
@@ -102,14 +117,14 @@ def _transformers(case: str, width: int) -> tuple[nn.Module, Call]:
     return mixer, mixer
 
 
-def time_both(case: str, shape: tuple[int, int, int], options: Any) -> list[dict[str, Any]]:
+def time_both(case: str, shape: tuple[int, int, int], options: Any) -> list[Row]:
     """Return a row an implementation: forward, and forward and backward."""
     device, dtype = torch.device(options.device), getattr(torch, options.dtype)
     x = torch.randn(shape, device=device, dtype=dtype, requires_grad=True)
     weight = torch.randn_like(x)
     runs = {
         name: (module.to(device, dtype), call)
-        for name, (module, call) in mixers(case, shape[2]).items()
+        for name, (module, call) in mixers(case, shape[2], options).items()
     }
 
     def forward(name: str) -> None:
@@ -122,64 +137,74 @@ def time_both(case: str, shape: tuple[int, int, int], options: Any) -> list[dict
 
     rows = []
     for kind, run in (("forward", forward), ("both", both)):
-        times: dict[str, list[float]] = {name: [] for name in runs}
-        peaks = dict.fromkeys(runs, float("nan"))
+        times: dict[str, list[Clocked]] = {name: [] for name in runs}
         for repeat in range(-2, options.repeats):
             for name in runs:
-                took, peaks[name] = _clock(functools.partial(run, name), device)
+                clocked = clock(functools.partial(run, name), device)
                 if repeat >= 0:
-                    times[name].append(took)
-        ours = statistics.median(times["vidmamba"])
-        for name in runs:
-            median = statistics.median(times[name])
-            rows.append(
-                {"case": case, "shape": "x".join(map(str, shape)), "pass": kind, "run": name,
-                 "ms": 1e3 * median, "of_ours": median / ours, "peak_mib": peaks[name] / 2**20}
-            )  # fmt: skip
+                    times[name].append(clocked)
+        for name, seen in times.items():
+            medians = (statistics.median(each) for each in zip(*seen, strict=True))
+            rows.append(row(case, "x".join(map(str, shape)), kind, name, *medians))
     return rows
 
 
-def time_step(case: str, width: int, options: Any) -> list[dict[str, Any]]:
-    """Return one row: a frame through one mixer with its state, in a CUDA graph where there is."""
+def time_step(case: str, videos: int, width: int, options: Any) -> list[Row]:
+    """Return rows: a frame through one mixer with its state, eager and in a CUDA graph."""
     device, dtype = torch.device(options.device), getattr(torch, options.dtype)
-    kind = Mamba1Mixer(width, MambaConfig()) if case == "mamba1" else Mamba2Mixer(
-        width, Mamba2Config(state=128)
-    )  # fmt: skip
-    mixer = kind.to(device, dtype)
-    state = mixer.empty_state(1)
-    x = torch.randn(1, 1, width, device=device, dtype=dtype)
+    mixer = mixers(case, width, options)["vidmamba"][0].to(device, dtype)
+    assert isinstance(mixer, Mamba1Mixer | Mamba2Mixer)
+    state = mixer.empty_state(videos)
+    x = torch.randn(videos, width, device=device, dtype=dtype)
 
-    def step() -> None:
-        with torch.no_grad():
-            mixer.continue_from(x, state)
+    @torch.no_grad()
+    def steps() -> None:
+        for _ in range(STEPS):
+            mixer.step(x, state)
 
-    step()
-    run = step
+    runs = {"eager step": steps}
     if device.type == "cuda":
         stream = torch.cuda.Stream()
         with torch.cuda.stream(stream):
-            for _ in range(3):
-                step()
+            steps()
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            for _ in range(100):  # many, so that the replay's own cost does not count
-                step()
-        run = graph.replay
-    times = [_clock(run, device)[0] for _ in range(options.repeats + 2)][2:]
-    seconds = statistics.median(times) / (100 if device.type == "cuda" else 1)
+        with torch.cuda.graph(graph):  # many, so that the replay's own cost does not count
+            steps()
+        runs["step"] = graph.replay
+    rows = []
+    for kind, run in runs.items():
+        seen = [clock(run, device)[:2] for _ in range(options.repeats + 2)][2:]
+        wall, busy = (statistics.median(each) / STEPS for each in zip(*seen, strict=True))
+        rows.append(row(case, f"{videos}x1x{width}", kind, "vidmamba", wall, busy, NAN))
+    return rows
+
+
+def row(case: str, shape: str, kind: str, run: str, wall: float, busy: float, peak: float) -> Row:
+    """Return one line of the table, seconds as milliseconds."""
+    return {"case": case, "shape": shape, "pass": kind, "run": run, "ms": 1e3 * wall,
+            "device_ms": 1e3 * busy, "peak_mib": peak / 2**20}  # fmt: skip
+
+
+def recorded(rows: list[Row], device: str, dtype: str) -> list[Row]:
+    """Return what mamba_ssm took for the same rows on this device, where it was recorded."""
+    known = json.loads(RECORDED.read_text())
+    if (device, dtype) != (known["device"], known["dtype"]):
+        return []
+    wanted = {(ours["case"], ours["shape"], ours["pass"]) for ours in rows}
     return [
-        {"case": case, "shape": f"1x1x{width}", "pass": "step", "run": "vidmamba",
-         "ms": 1e3 * seconds, "of_ours": 1.0, "peak_mib": float("nan")}
-    ]  # fmt: skip
+        {**{name: NAN if x is None else x for name, x in row.items()}, "run": known["run"]}
+        for row in known["rows"]
+        if (row["case"], row["shape"], row["pass"]) in wanted
+    ]
 
 
-def _clock(run: Callable[[], Any], device: torch.device) -> tuple[float, float]:
-    """Return wall seconds and, on CUDA, the peak of memory above what was there."""
+def clock(run: Callable[[], Any], device: torch.device) -> Clocked:
+    """Return seconds by the wall, of the GPU alone, and the peak of memory above what was there."""
     if device.type != "cuda":
         start = time.perf_counter()
         run()
-        return time.perf_counter() - start, float("nan")
+        return time.perf_counter() - start, NAN, NAN
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -187,7 +212,26 @@ def _clock(run: Callable[[], Any], device: torch.device) -> tuple[float, float]:
     run()
     torch.cuda.synchronize()
     took = time.perf_counter() - start
-    return took, float(torch.cuda.max_memory_allocated() - before)
+    peak = float(torch.cuda.max_memory_allocated() - before)
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    # cycles, for longer than the host launches; not for as long as it compiles
+    torch.cuda._sleep(int(3e9 * min(took, 0.05)))
+    begin.record()
+    run()
+    end.record()
+    torch.cuda.synchronize()
+    return took, begin.elapsed_time(end) / 1e3, peak
+
+
+def show(rows: list[Row]) -> None:
+    """Print a case's rows, each beside ours."""
+    ours = {(r["shape"], r["pass"]): r["ms"] for r in rows if r["run"] == "vidmamba"}
+    for each in rows:
+        ratio = each["ms"] / ours[each["shape"], each["pass"]]
+        print(
+            "{case:14}{shape:>14}{pass:>12}{ms:10.4f}{ratio:8.2f}{device_ms:11.4f}{peak_mib:8.0f}"
+            "  {run}".format(ratio=ratio, **each), flush=True,
+        )  # fmt: skip
 
 
 def main() -> None:
@@ -196,9 +240,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time whole mixers.")
     cases = ("mamba1", "mamba2", "bidirectional")
     parser.add_argument("--cases", nargs="+", default=cases, choices=cases)
-    parser.add_argument("--frames", type=int, nargs="+", default=[4096, 16384])
+    parser.add_argument("--frames", type=int, nargs="*", default=[4096, 16384])
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--step-widths", type=int, nargs="*", default=[512, 768])
+    parser.add_argument("--step-videos", type=int, nargs="*", default=[1, 64])
+    parser.add_argument("--only-ours", action="store_true")
     parser.add_argument("--device", default="cuda" if cuda else "cpu")
     parser.add_argument("--dtype", default="bfloat16" if cuda else "float32")
     parser.add_argument("--repeats", type=int, default=7)
@@ -209,17 +256,18 @@ def main() -> None:
     print(
         f"{device}, torch {torch.__version__}, {options.dtype}, {torch.get_num_threads()} threads"
     )
-    print(f"{'case':14}{'shape':>14}{'pass':>9}{'ms':>10}{'x ours':>8}{'MiB':>8}  run")
+    print(f"{'case':14}{'shape':>14}{'pass':>12}{'ms':>10}{'x ours':>8}{'device ms':>11}{'MiB':>8}")
     rows = []
     for case in options.cases:
         found = []
         for frames in options.frames:
             found += time_both(case, (options.batch, frames, options.width), options)
         if case != "bidirectional":
-            found += time_step(case, options.width, options)
-        for row in found:
-            text = "{case:14}{shape:>14}{pass:>9}{ms:10.3f}{of_ours:8.2f}{peak_mib:8.0f}  {run}"
-            print(text.format(**row), flush=True)
+            for videos, width in itertools.product(options.step_videos, options.step_widths):
+                found += time_step(case, videos, width, options)
+        if not importlib.util.find_spec("mamba_ssm"):
+            found += recorded(found, device, options.dtype)
+        show(found)
         rows += found
     if options.json:
         options.json.write_text(json.dumps({"device": device, "rows": rows}, indent=1))

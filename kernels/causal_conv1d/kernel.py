@@ -14,9 +14,11 @@ index is computed on the host or copied from the device.
 from typing import no_type_check
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
+
+from vidmamba.kernels.jit import jit
+from vidmamba.kernels.sizes import cdiv, power_of_two
 
 UNROLL = 8  # frames loaded at once, before the ones at hand are used
 WARPS_PER_CARD = 2048
@@ -58,7 +60,7 @@ def launch_step(
     batch, frames, width = x.shape
     y = torch.empty_like(x)
     block = channels_per_program(x)
-    _step_kernel[(batch * triton.cdiv(width, block),)](
+    _step_kernel[(batch * cdiv(width, block),)](
         x, state, weight, bias, y, frames, width, K=weight.shape[1], SILU=silu,
         HAS_BIAS=bias is not None, DOUBLE=x.dtype == torch.float64, BLOCK_D=block, num_warps=1,
     )  # fmt: skip
@@ -68,18 +70,18 @@ def launch_step(
 def channels_per_program(x: Tensor) -> int:
     """One warp's channels, as many a thread as 16 bytes hold or, measured, four at most."""
     widest = 32 * min(4, 16 // x.element_size())
-    return max(32, min(widest, triton.next_power_of_2(x.shape[2])))
+    return max(32, min(widest, power_of_two(x.shape[2])))
 
 
 def cut(batch: int, frames: int, width: int, block: int) -> tuple[int, int, int]:
     """Return frames a chunk, chunks a row and blocks of channels: enough to fill any card."""
-    blocks = triton.cdiv(width, block)
+    blocks = cdiv(width, block)
     wanted = frames * batch * blocks // WARPS_PER_CARD
     chunk = max(MIN_CHUNK, wanted // UNROLL * UNROLL)
-    return chunk, triton.cdiv(frames, chunk), blocks
+    return chunk, cdiv(frames, chunk), blocks
 
 
-@triton.jit
+@jit()
 @no_type_check
 def bound(offsets_ptr, u, S, T, REVERSE: tl.constexpr):
     """The step with which the u-th video to be processed begins, or with u = S the end."""
@@ -88,7 +90,7 @@ def bound(offsets_ptr, u, S, T, REVERSE: tl.constexpr):
     return tl.load(offsets_ptr + u).to(tl.int32)
 
 
-@triton.jit
+@jit()
 @no_type_check
 def find(offsets_ptr, step, S, T, REVERSE: tl.constexpr):
     """The video, in processing order, that has this step: the last that begins no later."""
@@ -102,21 +104,21 @@ def find(offsets_ptr, step, S, T, REVERSE: tl.constexpr):
     return low
 
 
-@triton.jit
+@jit()
 @no_type_check
 def video_of(u, S, PACKED: tl.constexpr, REVERSE: tl.constexpr):
     """Where the u-th video to be processed stands among the states."""
     return (S - 1 - u if PACKED and REVERSE else u).to(tl.int64)
 
 
-@triton.jit
+@jit()
 @no_type_check
 def row_of(row, step, T, REVERSE: tl.constexpr):
     """The row of a step; ``row`` is int64: an hour at 30 fps and width 2048 passes 2**27."""
     return row + (T - 1 - step if REVERSE else step)
 
 
-@triton.jit
+@jit()
 @no_type_check
 def place(
     offsets_ptr, piece, chunk, chunks, T, S, PACKED: tl.constexpr, REVERSE: tl.constexpr
@@ -136,14 +138,14 @@ def place(
     return row, first, tl.minimum(first + chunk, T), u, start, stop
 
 
-@triton.jit
+@jit()
 @no_type_check
 def lanes(d, D, wanted):
     """The channels that there are, or none unless the scalar is true."""
     return d < tl.where(wanted, D, 0)
 
 
-@triton.jit
+@jit()
 @no_type_check
 def take(
     x_ptr, state_ptr, row, step, start, video, T, D, d,
@@ -161,7 +163,7 @@ def take(
     return value
 
 
-@triton.jit
+@jit()
 @no_type_check
 def load_taps(weight_ptr, d, mask, K: tl.constexpr, DOUBLE: tl.constexpr):
     """The K taps of a block of channels."""
@@ -172,7 +174,7 @@ def load_taps(weight_ptr, d, mask, K: tl.constexpr, DOUBLE: tl.constexpr):
     return taps
 
 
-@triton.jit
+@jit()
 @no_type_check
 def load_window(
     x_ptr, state_ptr, row, step, start, video, T, D, d,
@@ -190,7 +192,7 @@ def load_window(
     return window
 
 
-@triton.jit
+@jit()
 @no_type_check
 def load_ahead(
     x_ptr, row, step, end, T, D, d, REVERSE: tl.constexpr, UNROLL: tl.constexpr
@@ -203,7 +205,7 @@ def load_ahead(
     return ahead
 
 
-@triton.jit
+@jit()
 @no_type_check
 def reset(
     window, hit, state_ptr, video, D, d, K: tl.constexpr, HAS_STATE: tl.constexpr
@@ -219,7 +221,7 @@ def reset(
     return fresh
 
 
-@triton.jit
+@jit()
 @no_type_check
 def weigh(window, newest, taps, bias, K: tl.constexpr):
     """The sum before the activation."""
@@ -229,7 +231,7 @@ def weigh(window, newest, taps, bias, K: tl.constexpr):
     return total
 
 
-@triton.jit
+@jit()
 @no_type_check
 def push(window, newest, K: tl.constexpr):
     """The window of the next step."""
@@ -241,14 +243,14 @@ def push(window, newest, K: tl.constexpr):
     return moved
 
 
-@triton.jit
+@jit()
 @no_type_check
 def sigmoid(x):
     """1 / (1 + exp(-x))."""
     return 1.0 / (1.0 + tl.exp(-x))
 
 
-@triton.jit(do_not_specialize=["T", "S", "chunk", "chunks"])
+@jit(do_not_specialize=["T", "S", "chunk", "chunks"])
 @no_type_check
 def _forward_kernel(
     x_ptr, weight_ptr, bias_ptr, state_ptr, offsets_ptr, y_ptr, last_ptr, T, D, S, chunk, chunks,
@@ -318,7 +320,7 @@ def _forward_kernel(
                 more = more & (last_step <= end)
 
 
-@triton.jit(do_not_specialize=["T"])
+@jit(do_not_specialize=["T"])
 @no_type_check
 def _step_kernel(
     x_ptr, state_ptr, weight_ptr, bias_ptr, y_ptr, T, D, K: tl.constexpr, SILU: tl.constexpr,

@@ -14,7 +14,6 @@ the chunks in a fixed order. No atomics, so the same bits every time.
 from typing import no_type_check
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
@@ -35,6 +34,8 @@ from vidmamba.kernels.causal_conv1d.kernel import (
     video_of,
     weigh,
 )
+from vidmamba.kernels.jit import jit
+from vidmamba.kernels.sizes import cdiv
 
 UNROLL = 4  # frames loaded at once; loading a group ahead, as the forward does, was slower here
 
@@ -71,7 +72,7 @@ def launch_conv_backward(
     )  # fmt: skip
     grad_weight = torch.empty_like(weight)
     grad_bias = x.new_empty(0) if bias is None else torch.empty_like(bias)
-    _sum_kernel[(triton.cdiv(width, 32) * (size + 1),)](
+    _sum_kernel[(cdiv(width, 32) * (size + 1),)](
         partial, grad_weight, grad_bias, pieces, width, K=size, HAS_BIAS=bias is not None
     )
     if state is None:
@@ -84,7 +85,7 @@ def launch_conv_backward(
     return grad_x, grad_weight, grad_bias, grad_state
 
 
-@triton.jit
+@jit()
 @no_type_check
 def slope_of(total, SILU: tl.constexpr):
     """The derivative of the activation."""
@@ -94,7 +95,7 @@ def slope_of(total, SILU: tl.constexpr):
     return total * 0.0 + 1.0
 
 
-@triton.jit
+@jit()
 @no_type_check
 def collect(window, newest, taps, step, stop, K: tl.constexpr, PACKED: tl.constexpr):
     """The gradient of the input K-1 steps back, from the sums of its own video only."""
@@ -109,7 +110,7 @@ def collect(window, newest, taps, step, stop, K: tl.constexpr, PACKED: tl.conste
     return total
 
 
-@triton.jit
+@jit()
 @no_type_check
 def finish(
     total, grad_last_ptr, grad_x_ptr, row, target, stop, video, first, end, T, D, d,
@@ -126,7 +127,7 @@ def finish(
     tl.store(here, total.to(grad_x_ptr.dtype.element_ty), mask=lanes(d, D, wanted))
 
 
-@triton.jit(do_not_specialize=["T", "S", "chunk", "chunks"])
+@jit(do_not_specialize=["T", "S", "chunk", "chunks"])
 @no_type_check
 def _backward_kernel(
     grad_y_ptr, grad_last_ptr, x_ptr, weight_ptr, bias_ptr, state_ptr, offsets_ptr, grad_x_ptr,
@@ -198,7 +199,7 @@ def _backward_kernel(
         tl.store(here, sums[k], mask=mask)
 
 
-@triton.jit(do_not_specialize=["P"])
+@jit(do_not_specialize=["P"])
 @no_type_check
 def _sum_kernel(
     partial_ptr, grad_weight_ptr, grad_bias_ptr, P, D, K: tl.constexpr, HAS_BIAS: tl.constexpr
@@ -220,7 +221,7 @@ def _sum_kernel(
     tl.store(grad_weight_ptr + d * K + k - 1, result, mask=lanes(d, D, k > 0))
 
 
-@triton.jit(do_not_specialize=["T", "S"])
+@jit(do_not_specialize=["T", "S"])
 @no_type_check
 def _state_kernel(
     grad_y_ptr, grad_last_ptr, x_ptr, weight_ptr, bias_ptr, state_ptr, offsets_ptr, grad_state_ptr,

@@ -1,12 +1,12 @@
 """`causal_conv1d` as a PyTorch operator: Triton on CUDA, Numba on CPU, autograd on both."""
 
-import functools
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vidmamba.kernels.causal_conv1d.state import add_gradient_of_last_inputs, last_inputs
+from vidmamba.kernels.operators import apply, define, mark_changed, one_by_one, register_gradient
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 MAX_TAPS = 8
@@ -47,7 +47,7 @@ def causal_conv1d(
     _check(x, weight, bias, initial_state, offsets, activation)
     tensors = (x, weight, bias, initial_state, offsets)
     given = (None if t is None else t.contiguous() for t in tensors)
-    y, state = _Conv.apply(*given, activation == "silu", reverse, return_final_state)
+    y, state = apply(_Conv, *given, activation == "silu", reverse, return_final_state)
     return (y, state) if return_final_state else y
 
 
@@ -90,8 +90,7 @@ def _check_shape(name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> No
         raise ValueError(f"{name} must be {[*shape]}, got {[*tensor.shape]}")
 
 
-@torch.library.custom_op("vidmamba::causal_conv1d", mutates_args=(), device_types="cpu")
-def _conv(
+def _conv_on_cpu(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -111,8 +110,7 @@ def _conv(
     return y, last_inputs(x, initial_state, offsets, weight.shape[1] - 1, reverse=reverse)
 
 
-@_conv.register_kernel("cuda")
-def _(
+def _conv_on_cuda(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -139,8 +137,7 @@ def _check_offsets(offsets: Tensor | None, frames: int) -> None:
         raise ValueError(f"offsets must rise from 0 to T={frames}, got {shown}")
 
 
-@_conv.register_fake
-def _(
+def _fake_conv(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -156,8 +153,7 @@ def _(
     return x.new_empty(x.shape), x.new_empty(videos, weight.shape[1] - 1, x.shape[2])
 
 
-@torch.library.custom_op("vidmamba::causal_conv1d_backward", mutates_args=(), device_types="cpu")
-def _conv_backward(
+def _backward_on_cpu(
     grad_y: Tensor,
     grad_last: Tensor | None,
     x: Tensor,
@@ -183,8 +179,7 @@ def _conv_backward(
     )
 
 
-@_conv_backward.register_kernel("cuda")
-def _(
+def _backward_on_cuda(
     grad_y: Tensor,
     grad_last: Tensor | None,
     x: Tensor,
@@ -202,8 +197,7 @@ def _(
         return launch_conv_backward(*given, silu=silu, reverse=reverse)
 
 
-@_conv_backward.register_fake
-def _(
+def _fake_backward(
     grad_y: Tensor,
     grad_last: Tensor | None,
     x: Tensor,
@@ -263,7 +257,7 @@ class _Conv(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-        return _over_examples(_Conv.apply, info, in_dims, *inputs)
+        return one_by_one(_Conv.apply)(info, in_dims, *inputs)
 
 
 class _ConvBackward(torch.autograd.Function):
@@ -283,27 +277,15 @@ class _ConvBackward(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-        return _over_examples(_ConvBackward.apply, info, in_dims, *inputs)
+        return one_by_one(_ConvBackward.apply)(info, in_dims, *inputs)
 
 
-def _over_examples(operator: Any, info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-    """Apply an operator to a batch of arguments one by one, as `torch.func.vmap` asks."""
-    results = [
-        operator(
-            *(
-                t if dim is None else t.select(dim, i).contiguous()
-                for t, dim in zip(inputs, in_dims, strict=True)
-            )
-        )
-        for i in range(info.batch_size)
-    ]
-    stacked = tuple(torch.stack(parts) for parts in zip(*results, strict=True))
-    return stacked, (0,) * len(stacked)
-
-
-_conv.register_autograd(_backward, setup_context=_setup_context)
-_conv.register_vmap(functools.partial(_over_examples, _conv))
-_conv_backward.register_vmap(functools.partial(_over_examples, _conv_backward))
+_conv = define("causal_conv1d", cpu=_conv_on_cpu, cuda=_conv_on_cuda, fake=_fake_conv)
+_conv_backward = define(
+    "causal_conv1d_backward", cpu=_backward_on_cpu, cuda=_backward_on_cuda, fake=_fake_backward
+)
+register_gradient(_conv, _Conv)
+register_gradient(_conv_backward, _ConvBackward)
 
 
 def causal_conv1d_step(
@@ -327,25 +309,31 @@ def causal_conv1d_step(
     return y[:, 0] if x.ndim == 2 else y
 
 
-@torch.library.custom_op(
-    "vidmamba::causal_conv1d_step", mutates_args=("state",), device_types="cpu"
-)
-def _conv_step(x: Tensor, state: Tensor, weight: Tensor, bias: Tensor | None, silu: bool) -> Tensor:
+def _step_on_cpu(
+    x: Tensor, state: Tensor, weight: Tensor, bias: Tensor | None, silu: bool
+) -> Tensor:
     from vidmamba.kernels.causal_conv1d.cpu import conv_cpu
 
+    mark_changed(state)
     y = conv_cpu(x, weight, bias, state, None, silu=silu, reverse=False)
     state.copy_(last_inputs(x, state, None, weight.shape[1] - 1, reverse=False))
     return y
 
 
-@_conv_step.register_kernel("cuda")
-def _(x: Tensor, state: Tensor, weight: Tensor, bias: Tensor | None, silu: bool) -> Tensor:
+def _step_on_cuda(
+    x: Tensor, state: Tensor, weight: Tensor, bias: Tensor | None, silu: bool
+) -> Tensor:
     from vidmamba.kernels.causal_conv1d.kernel import launch_step
 
+    mark_changed(state)
     with torch.cuda.device(x.device):
         return launch_step(x, state, weight, bias, silu=silu)
 
 
-@_conv_step.register_fake
-def _(x: Tensor, state: Tensor, weight: Tensor, bias: Tensor | None, silu: bool) -> Tensor:
+def _fake_step(x: Tensor, *_: Any) -> Tensor:
     return x.new_empty(x.shape)
+
+
+_conv_step = define(
+    "causal_conv1d_step", cpu=_step_on_cpu, cuda=_step_on_cuda, fake=_fake_step, mutates=("state",)
+)

@@ -9,9 +9,9 @@ its states in registers and walks the frames, so that nothing but inputs and out
 import inspect
 from typing import Any
 
-import triton
 import triton.language as tl
 
+from vidmamba.kernels.jit import jit as triton_jit
 from vidmamba.kernels.selective_scan.checks import CUDA_SEGMENT
 
 # sizes that a kernel is not compiled anew for. Unknown divisors also keep Triton from wide loads of
@@ -21,10 +21,9 @@ LOOSE |= {"end_plane", "state_plane", "width", "scratch_size", "GROUP"}
 
 
 def jit(function: Any) -> Any:
-    """Compile with Triton, which cannot look through a run-time type checker."""
-    function = inspect.unwrap(function)
-    names = [name for name in inspect.signature(function).parameters if name in LOOSE]
-    return triton.jit(do_not_specialize=names)(function)
+    """Compile with Triton, not anew for other loose sizes."""
+    names = inspect.signature(inspect.unwrap(function)).parameters
+    return triton_jit(do_not_specialize=[name for name in names if name in LOOSE])(function)
 
 
 LOG2_E = tl.constexpr(1.4426950408889634)

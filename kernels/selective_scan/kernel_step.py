@@ -3,11 +3,11 @@
 # mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
 from vidmamba.kernels.selective_scan.kernel import LOG2_E, exp2, jit, load_row, sigmoid, softplus
+from vidmamba.kernels.sizes import cdiv, power_of_two
 
 STATES_IN_REGISTERS = 1024  # of a program of one warp
 
@@ -27,9 +27,9 @@ def launch_step(
     """Step contiguous tensors; see `selective_scan_step`."""
     (batch, frames, width), num_states = u.shape, A.shape[1]
     y = torch.empty_like(u)
-    block_n = triton.next_power_of_2(num_states)
+    block_n = power_of_two(num_states)
     block_d = max(STATES_IN_REGISTERS // block_n, 1)
-    step_kernel[(batch, triton.cdiv(width, block_d))](
+    step_kernel[(batch, cdiv(width, block_d))](
         state, u, delta, A, B, C, u if D is None else D, u if z is None else z,
         u if delta_bias is None else delta_bias, y, frames, width, num_states,
         HAS_SKIP=D is not None, HAS_Z=z is not None, HAS_BIAS=delta_bias is not None,

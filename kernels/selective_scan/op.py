@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from vidmamba.kernels.operators import define, register_gradient
 from vidmamba.kernels.selective_scan.checks import check_arguments, count_videos, cut
 from vidmamba.kernels.selective_scan.reference import selective_scan_reference
 
@@ -60,17 +61,16 @@ def selective_scan(
         return (y, state) if return_final_state else y
     tensors = [u, delta, A, B, C, D, z, delta_bias, initial_state]
     needs_grad = any(t is not None and t.requires_grad for t in tensors)
-    # PyTorch's own wrapper of a custom operator's gradient does not know torch.func
+    # the dispatcher's way to the gradient does not know torch.func, Dynamo not this one's arguments
     under_transforms = torch._C._are_functorch_transforms_active()
-    y, state, _ = (_UnderTransforms.apply if under_transforms else _forward)(
+    y, state, _ = (_Scan.apply if under_transforms else _forward)(
         *(None if t is None else t.contiguous() for t in tensors),
         offsets, delta_softplus, reverse, torch.is_grad_enabled() and needs_grad,
     )  # fmt: skip
     return (y, state) if return_final_state else y
 
 
-@torch.library.custom_op("vidmamba::selective_scan", mutates_args=(), device_types="cpu")
-def _forward(
+def _forward_on_cpu(
     u: Tensor,
     delta: Tensor,
     A: Tensor,
@@ -95,8 +95,7 @@ def _forward(
     )  # fmt: skip
 
 
-@_forward.register_fake
-def _(
+def _fake_forward(
     u: Tensor,
     delta: Tensor,
     A: Tensor,
@@ -125,8 +124,7 @@ def _(
     )
 
 
-@torch.library.custom_op("vidmamba::selective_scan_backward", mutates_args=(), device_types="cpu")
-def _backward(
+def _backward_on_cpu(
     grad_y: Tensor | None,
     grad_final: Tensor | None,
     u: Tensor,
@@ -152,8 +150,7 @@ def _backward(
     )  # fmt: skip
 
 
-@_backward.register_fake
-def _(
+def _fake_backward(
     grad_y: Tensor | None,
     grad_final: Tensor | None,
     u: Tensor,
@@ -174,48 +171,7 @@ def _(
     return [u.new_empty(0) if t is None else torch.empty_like(t) for t in inputs]
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, ctx.softplus, ctx.reverse, _ = inputs
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*tensors, output[2])
-
-
-def _differentiate(
-    ctx: Any, grad_y: Tensor | None, grad_final: Tensor | None, _: Tensor | None
-) -> tuple[Tensor | None, ...]:
-    tensors = ctx.saved_tensors
-    gradients = _backward(
-        None if grad_y is None else grad_y.contiguous(),
-        None if grad_final is None else grad_final.contiguous(),
-        *tensors, ctx.softplus, ctx.reverse,
-    )  # fmt: skip
-    given = [None if t is None else g for t, g in zip(tensors[:9], gradients, strict=True)]
-    return *given, None, None, None, None
-
-
-def _over_examples(operator: Any) -> Any:
-    """Apply an operator to a batch of arguments one by one, as `torch.func.vmap` asks."""
-
-    def apply(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
-        results = [
-            operator(
-                *(
-                    a if dim is None else a.select(dim, i).contiguous()
-                    for a, dim in zip(arguments, in_dims, strict=True)
-                )
-            )
-            for i in range(info.batch_size)
-        ]
-        stacked = [torch.stack(parts) for parts in zip(*results, strict=True)]
-        if isinstance(results[0], list):
-            return stacked, [0] * len(stacked)
-        return tuple(stacked), (0,) * len(stacked)
-
-    return apply
-
-
-@_forward.register_kernel("cuda")
-def _(
+def _forward_on_cuda(
     u: Tensor,
     delta: Tensor,
     A: Tensor,
@@ -239,8 +195,7 @@ def _(
     )  # fmt: skip
 
 
-@_backward.register_kernel("cuda")
-def _(
+def _backward_on_cuda(
     grad_y: Tensor | None,
     grad_final: Tensor | None,
     u: Tensor,
@@ -265,26 +220,41 @@ def _(
     )  # fmt: skip
 
 
-_forward.register_autograd(_differentiate, setup_context=_setup_context)
-_forward.register_vmap(_over_examples(_forward))
-_backward.register_vmap(_over_examples(_backward))
+_forward = define("selective_scan", cpu=_forward_on_cpu, cuda=_forward_on_cuda, fake=_fake_forward)
+_backward = define(
+    "selective_scan_backward", cpu=_backward_on_cpu, cuda=_backward_on_cuda, fake=_fake_backward
+)
 
 
-class _UnderTransforms(torch.autograd.Function):
-    """The same operator, as `torch.func` wants it."""
+class _Scan(torch.autograd.Function):
+    """The operator with its gradient, as `torch.func` and the dispatcher want it."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(*inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
-        outputs: tuple[Tensor, Tensor, Tensor] = _forward(*inputs)
-        return outputs
+        return _forward(*inputs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _setup_context(ctx, inputs, output)
+        *tensors, ctx.softplus, ctx.reverse, _ = inputs
+        ctx.mark_non_differentiable(output[2])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*tensors, output[2])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        return _differentiate(ctx, *gradients)
+    def backward(
+        ctx: Any, grad_y: Tensor | None, grad_final: Tensor | None, _: Any
+    ) -> tuple[Tensor | None, ...]:
+        tensors = ctx.saved_tensors
+        gradients = _backward(
+            None if grad_y is None else grad_y.contiguous(),
+            None if grad_final is None else grad_final.contiguous(),
+            *tensors, ctx.softplus, ctx.reverse,
+        )  # fmt: skip
+        given = [None if t is None else g for t, g in zip(tensors[:9], gradients, strict=True)]
+        return *given, None, None, None, None
+
+
+register_gradient(_forward, _Scan)

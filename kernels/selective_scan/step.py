@@ -1,9 +1,12 @@
 """`selective_scan_step`: a few frames at a time, with the state in place."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vidmamba.kernels.operators import define, mark_changed
 from vidmamba.kernels.selective_scan.checks import check_arguments
 
 
@@ -54,10 +57,7 @@ def selective_scan_step(
     return _step(state, *contiguous, delta_softplus)
 
 
-@torch.library.custom_op(
-    "vidmamba::selective_scan_step", mutates_args=("state",), device_types="cpu"
-)
-def _step(
+def _step_on_cpu(
     state: Tensor,
     u: Tensor,
     delta: Tensor,
@@ -69,6 +69,7 @@ def _step(
     delta_bias: Tensor | None,
     delta_softplus: bool,
 ) -> Tensor:
+    mark_changed(state)
     kind = state.dtype
     size = delta.to(kind) if delta_bias is None else delta.to(kind) + delta_bias
     size = F.softplus(size) if delta_softplus else size
@@ -85,8 +86,7 @@ def _step(
     return y.to(u.dtype)
 
 
-@_step.register_kernel("cuda")
-def _(
+def _step_on_cuda(
     state: Tensor,
     u: Tensor,
     delta: Tensor,
@@ -101,20 +101,15 @@ def _(
     # imported on first use: Triton is installed only where it can run
     from vidmamba.kernels.selective_scan.kernel_step import launch_step
 
+    mark_changed(state)
     return launch_step(state, u, delta, A, B, C, D, z, delta_bias, delta_softplus)
 
 
-@_step.register_fake
-def _(
-    state: Tensor,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-) -> Tensor:
+def _fake_step(state: Tensor, u: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(u)
+
+
+_step = define(
+    "selective_scan_step", cpu=_step_on_cpu, cuda=_step_on_cuda, fake=_fake_step,
+    mutates=("state",),
+)  # fmt: skip

@@ -1,9 +1,12 @@
 """One or a few frames of Mamba-2's scan, the state moved on in place."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vidmamba.kernels.operators import define, mark_changed
 from vidmamba.kernels.ssd.checks import check_arguments
 
 
@@ -32,13 +35,16 @@ def ssd_step(
         return ssd_step(state, x, dt, A, B, C, **how, dt_softplus=dt_softplus)[:, 0]
     check_arguments(x, dt, A, B, C, D, z, dt_bias, state, None)
     expected = torch.float64 if x.dtype == torch.float64 else torch.float32
-    if state.dtype != expected:
-        raise ValueError(f"state must be {expected} for inputs in {x.dtype}, got {state.dtype}")
-    return _step(state, x, dt, A, B, C, D, z, dt_bias, dt_softplus)
+    if state.dtype != expected or not state.is_contiguous():
+        raise ValueError(
+            f"state must be contiguous {expected} for inputs in {x.dtype}, got {state.dtype} with "
+            f"strides {state.stride()}"
+        )
+    given = (None if t is None else t.contiguous() for t in (x, dt, A, B, C, D, z, dt_bias))
+    return _step(state, *given, dt_softplus)
 
 
-@torch.library.custom_op("vidmamba::ssd_step", mutates_args=("state",))
-def _step(
+def _step_on_cpu(
     state: Tensor,
     x: Tensor,
     dt: Tensor,
@@ -50,6 +56,7 @@ def _step(
     dt_bias: Tensor | None,
     dt_softplus: bool,
 ) -> Tensor:
+    mark_changed(state)
     dtype, heads = state.dtype, x.shape[2] // B.shape[2]
     step = dt.to(dtype) if dt_bias is None else dt.to(dtype) + dt_bias.to(dtype)
     step = F.softplus(step) if dt_softplus else step
@@ -68,8 +75,7 @@ def _step(
     return y.to(x.dtype, copy=True)
 
 
-@_step.register_fake
-def _(
+def _step_on_cuda(
     state: Tensor,
     x: Tensor,
     dt: Tensor,
@@ -81,4 +87,20 @@ def _(
     dt_bias: Tensor | None,
     dt_softplus: bool,
 ) -> Tensor:
+    if x.dtype == torch.float64:
+        return _step_on_cpu(state, x, dt, A, B, C, D, z, dt_bias, dt_softplus)
+    # imported on first use: Triton is installed only where it can run
+    from vidmamba.kernels.ssd.kernel_step import launch_step
+
+    mark_changed(state)
+    with torch.cuda.device(x.device):
+        return launch_step(state, x, dt, A, B, C, D, z, dt_bias, dt_softplus)
+
+
+def _fake_step(state: Tensor, x: Tensor, *_: Any) -> Tensor:
     return x.new_empty(x.shape)
+
+
+_step = define(
+    "ssd_step", cpu=_step_on_cpu, cuda=_step_on_cuda, fake=_fake_step, mutates=("state",)
+)

@@ -1,10 +1,16 @@
 """The Mamba-1 mixer against Hugging Face's, and the invariants that long video needs."""
 
+from typing import Any
+
+import jaxtyping
 import pytest
 import torch
 from transformers import MambaConfig as HuggingFaceConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer
 
+from vidmamba.nn import mamba1_autograd
+from vidmamba.nn import mixer as mixers
+from vidmamba.nn.mamba2 import Mamba2Config, Mamba2Mixer
 from vidmamba.nn.mixer import Bidirectional, Mamba1Mixer, MambaConfig
 
 WIDTH = 24
@@ -71,6 +77,146 @@ def test_chunks_with_carried_state_equal_the_whole_video(sizes: tuple[int, ...])
         part, state = mixer.continue_from(chunk, state)
         parts.append(part)
     torch.testing.assert_close(torch.cat(parts, dim=1), mixer(x), rtol=1e-4, atol=1e-6)
+
+
+@torch.no_grad()
+def test_stepping_with_the_state_in_place_equals_the_whole_video(device: torch.device) -> None:
+    mixer = Mamba1Mixer(WIDTH, MambaConfig(state=5, conv_size=3)).to(device)
+    x = torch.randn(3, 9, WIDTH, device=device)
+    first, state = mixer.continue_from(x[:, :4], mixer.empty_state(videos=3))
+    rest = [mixer.step(frame, state) for frame in x[:, 4:].unbind(dim=1)]
+    parts = torch.cat([first, torch.stack(rest, dim=1)], dim=1)
+    torch.testing.assert_close(parts, mixer(x), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.gpu
+@torch.no_grad()
+def test_a_cuda_graph_captures_the_step() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    mixer = Mamba1Mixer(WIDTH, MambaConfig()).cuda()
+    frames = torch.randn(5, 2, WIDTH, device="cuda")
+    alone, state, x = mixer.empty_state(2), mixer.empty_state(2), torch.zeros_like(frames[0])
+    mixer.step(x, mixer.empty_state(2))  # compiles
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        y = mixer.step(x, state)
+    for each in state:
+        each.zero_()
+    for frame in frames:
+        x.copy_(frame)
+        graph.replay()
+        assert torch.equal(y, mixer.step(frame, alone))
+
+
+@torch.no_grad()
+def test_going_on_with_one_frame_leaves_the_given_state_as_it_was() -> None:
+    mixer = Mamba1Mixer(WIDTH, MambaConfig())
+    state = mixer.empty_state(videos=2)
+    _, after = mixer.continue_from(torch.randn(2, 1, WIDTH), state)
+    assert not torch.any(state.scan)
+    assert torch.any(after.scan)
+
+
+@pytest.mark.parametrize("short", [0, 1000], ids=["computed again", "kept"])
+def test_gradients_are_hugging_faces_in_float64(
+    short: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mamba1_autograd, "SHORT", short)
+    config = MambaConfig(state=5, conv_size=3)
+    ours, theirs = Mamba1Mixer(WIDTH, config), hugging_face_mixer(config)
+    ours.load_state_dict(theirs.state_dict())
+    theirs = theirs.double()
+    x, grad = torch.randn(2, 37, WIDTH), torch.randn(2, 37, WIDTH)
+    inputs, exact = x.clone().requires_grad_(), x.double().requires_grad_()
+    ours(inputs).backward(grad)
+    theirs(exact).backward(grad.double())
+    expected = {"x": exact} | dict(theirs.named_parameters())
+    for name, tensor in {"x": inputs, **dict(ours.named_parameters())}.items():
+        assert tensor.grad is not None
+        wanted = expected[name].grad
+        assert wanted is not None
+        error = float((tensor.grad - wanted).norm() / wanted.norm())
+        assert error < 2e-6, f"{name}: {error}"
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_a_mixer_compiles_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    # the compiler cannot trace the checks of annotations that the tests turn on
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    mixer = Mamba1Mixer(WIDTH, MambaConfig())
+    inputs = [torch.randn(2, 9, WIDTH, requires_grad=True), *mixer.parameters()]
+    compiled = torch.compile(mixer, fullgraph=True, backend="aot_eager")
+    expected = torch.autograd.grad(mixer(inputs[0]).square().sum(), inputs)
+    actual = torch.autograd.grad(compiled(inputs[0]).square().sum(), inputs)
+    assert all(torch.equal(a, b) for a, b in zip(actual, expected, strict=True))
+
+
+@pytest.mark.parametrize("kind", [Mamba1Mixer, Mamba2Mixer])
+def test_a_mixer_exports_with_any_number_of_frames(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    config = MambaConfig() if kind is Mamba1Mixer else Mamba2Config(state=8, head_size=8)
+    mixer = kind(WIDTH, config)
+    frames = torch.export.Dim("frames", min=2, max=4096)
+    example = (torch.randn(1, 9, WIDTH),)
+    program = torch.export.export(mixer, example, dynamic_shapes={"x": {1: frames}})
+    longer = torch.randn(1, 77, WIDTH)
+    assert torch.equal(program.module()(longer), mixer(longer))
+
+
+def test_autocast_computes_in_bfloat16_and_gives_float32_gradients(device: torch.device) -> None:
+    mixer = Mamba1Mixer(WIDTH, MambaConfig()).to(device)
+    x = torch.randn(1, 9, WIDTH, device=device, requires_grad=True)
+    expected = mixer(x)
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        y = mixer(x)
+    assert y.dtype == torch.bfloat16
+    assert float((y - expected).detach().norm()) < 0.02 * float(expected.detach().norm())
+    gradients = torch.autograd.grad(y.float().square().sum(), [x, *mixer.parameters()])
+    wanted = torch.autograd.grad(expected.square().sum(), [x, *mixer.parameters()])
+    for gradient, other in zip(gradients, wanted, strict=True):
+        assert gradient.dtype == torch.float32
+        assert float((gradient - other).norm()) < 0.05 * float(other.norm())
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+def test_per_example_gradients_are_each_examples_own() -> None:
+    mixer = Mamba1Mixer(WIDTH, MambaConfig())
+    x = torch.randn(3, 1, 9, WIDTH)
+    weights: dict[str, torch.Tensor] = dict(mixer.named_parameters())
+
+    def loss(weights: dict[str, torch.Tensor], example: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = torch.func.functional_call(mixer, weights, (example,))
+        return y.square().sum()
+
+    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(weights, x)
+    alone = torch.func.grad(loss)(weights, x[1])
+    for name, gradient in each.items():
+        torch.testing.assert_close(gradient[1], alone[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("kind", [Mamba1Mixer, Mamba2Mixer])
+def test_a_long_video_mixed_in_pieces_equals_the_whole(
+    kind: Any, reverse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = MambaConfig() if kind is Mamba1Mixer else Mamba2Config(state=8, head_size=8)
+    mixer = kind(WIDTH, config, reverse=reverse)
+    x, grad = torch.randn(2, 2, 23, WIDTH)
+    inputs = [x.clone().requires_grad_(), *mixer.parameters()]
+    whole = mixer(inputs[0])
+    expected = torch.autograd.grad(whole, inputs, grad)
+    monkeypatch.setattr(mixers, "PIECE", 10)
+    monkeypatch.setattr(mixers, "CHUNK", 2)
+    y = mixer(inputs[0])
+    gradients = torch.autograd.grad(y, inputs, grad)
+    torch.testing.assert_close(y, whole, rtol=1e-4, atol=1e-5)
+    for gradient, other in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=1e-4, atol=1e-4)
+    assert y.grad_fn is not None
+    assert "Cat" in y.grad_fn.name()  # it was in pieces
 
 
 def test_gradients_flow_through_carried_state_as_through_the_whole_video() -> None:

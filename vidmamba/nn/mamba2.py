@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidmamba.kernels.causal_conv1d import causal_conv1d
-from vidmamba.kernels.ssd import ssd
-from vidmamba.nn.mixer import MixerState, step_bias
+from vidmamba.kernels.mixer_step import mamba2_step
+from vidmamba.nn.mamba2_autograd import Weights, mamba2
+from vidmamba.nn.mixer import CausalMixer, MixerState, state_dtype, step_bias
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +43,7 @@ class Mamba2Config:
             raise ValueError(f"0 < dt_min <= dt_max must hold, got {self.dt_min}, {self.dt_max}")
 
 
-class Mamba2Mixer(nn.Module):
+class Mamba2Mixer(CausalMixer):
     """Widen, convolve value, B and C together, scan with one decay a head, gate, normalise, narrow.
 
     Dao and Gu, "Transformers are SSMs" (2024), section 7. Parameters bear the names of the authors'
@@ -79,65 +77,35 @@ class Mamba2Mixer(nn.Module):
         self.norm = nn.RMSNorm(inner, eps=1e-5)  # its weight; the mean is taken group by group
         self.out_proj = nn.Linear(inner, width, bias=False)
 
-    def forward(
-        self, x: Float[Tensor, "B T D"], *, offsets: Tensor | None = None
-    ) -> Float[Tensor, "B T D"]:
-        """Mix whole videos; with ``offsets`` (V + 1,), V videos that lie packed in B = 1."""
-        y, _ = self._mix(x, offsets=offsets, conv=None, scan=None)
-        return y
-
-    def continue_from(
-        self, x: Float[Tensor, "B T D"], state: MixerState
-    ) -> tuple[Float[Tensor, "B T D"], MixerState]:
-        """Mix the next frames of a video, given the state that the frames before them left."""
-        if self.reverse:
-            raise ValueError("a mixer that runs against time cannot go on with later frames")
-        return self._mix(x, offsets=None, conv=state.conv, scan=state.scan)
-
     def empty_state(self, videos: int) -> MixerState:
         """Return the state before the first frame, zeros, for ``videos`` videos."""
         channels, _, size = self.conv1d.weight.shape
         heads, head_size = self.sizes[2], self.config.head_size
         return MixerState(
             self.D.new_zeros(videos, size - 1, channels),
-            self.D.new_zeros(videos, heads, head_size, self.config.state),
+            self.D.new_zeros(
+                videos, heads, head_size, self.config.state, dtype=state_dtype(self.D)
+            ),
         )
 
     def _mix(
-        self, x: Tensor, *, offsets: Tensor | None, conv: Tensor | None, scan: Tensor | None
+        self, x: Tensor, *, offsets: Tensor | None, state: MixerState | None, keep_state: bool
     ) -> tuple[Tensor, MixerState]:
-        gate, value, step = self.in_proj(x).split(self.sizes, dim=-1)
-        value, conv = causal_conv1d(
-            value,
-            self.conv1d.weight.squeeze(1),
-            self.conv1d.bias,
-            activation="silu",
-            initial_state=conv,
-            return_final_state=True,
-            offsets=offsets,
-            reverse=self.reverse,
-        )
-        groups, state = self.config.groups, self.config.state
-        value, B, C = value.split([self.sizes[0], groups * state, groups * state], dim=-1)
-        heads = (self.sizes[2], self.config.head_size)
-        y, scan = ssd(
-            value.unflatten(-1, heads),
-            step,
-            -self.A_log.float().exp(),
-            B.unflatten(-1, (groups, state)),
-            C.unflatten(-1, (groups, state)),
-            D=self.D,
-            z=gate.unflatten(-1, heads),
-            dt_bias=self.dt_bias,
-            dt_softplus=True,
-            initial_state=scan,
-            return_final_state=True,
-            offsets=offsets,
-            reverse=self.reverse,
-        )
-        return self.out_proj(self._normalise(y.flatten(-2))), MixerState(conv, scan)
+        conv, scan = state or (None, None)
+        y, conv, scan = mamba2(
+            x, self._weights(), groups=self.config.groups, eps=self.norm.eps or 0.0, conv=conv,
+            scan=scan, offsets=offsets, reverse=self.reverse, keep_state=keep_state,
+        )  # fmt: skip
+        return y, MixerState(conv, scan)
 
-    def _normalise(self, y: Float[Tensor, "B T E"]) -> Float[Tensor, "B T E"]:
-        grouped = y.unflatten(-1, (self.config.groups, -1))
-        scaled = F.rms_norm(grouped, grouped.shape[-1:], eps=self.norm.eps)
-        return scaled.flatten(-2) * self.norm.weight
+    def _step(self, x: Tensor, state: MixerState) -> Tensor:
+        groups, eps = self.config.groups, self.norm.eps or 0.0
+        return mamba2_step(x, *state, *self._weights(), groups=groups, eps=eps)
+
+    def _weights(self) -> Weights:
+        bias = self.conv1d.bias
+        assert bias is not None
+        return Weights(
+            self.in_proj.weight, self.conv1d.weight, bias, self.dt_bias, self.A_log, self.D,
+            self.norm.weight, self.out_proj.weight,
+        )  # fmt: skip

@@ -1,6 +1,7 @@
 """Temporal mixers: how information moves between frames."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidmamba.kernels.causal_conv1d import causal_conv1d
-from vidmamba.kernels.selective_scan import selective_scan
+from vidmamba.kernels.mixer_step import mamba1_step
+from vidmamba.nn.mamba1_autograd import Weights, mamba1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,16 @@ class MambaConfig:
             raise ValueError(f"0 < dt_min <= dt_max must hold, got {self.dt_min}, {self.dt_max}")
 
 
+PIECE = 20_480
+"""Frames of a batch that fill any GPU."""
+
+CHUNK = 256
+"""Pieces are multiples of it, as the scans like their videos best."""
+
+MOST_PIECES = 4
+"""More would save little; their gradients of the weights are added up in the weights' dtype."""
+
+
 class MixerState(NamedTuple):
     """What a causal mixer must remember to go on with the next frame."""
 
@@ -48,7 +59,65 @@ class MixerState(NamedTuple):
     """The hidden state of the scan: (B, E, N) in Mamba-1, (B, heads, P, N) in Mamba-2."""
 
 
-class Mamba1Mixer(nn.Module):
+class CausalMixer(nn.Module):
+    """What both Mamba mixers offer; a subclass says how it mixes and steps."""
+
+    reverse: bool
+
+    def forward(
+        self, x: Float[Tensor, "B T D"], *, offsets: Tensor | None = None
+    ) -> Float[Tensor, "B T D"]:
+        """Mix whole videos; with ``offsets`` (V + 1,), V videos that lie packed in B = 1."""
+        length = x.shape[1] if offsets is not None else _piece_length(x)
+        if length < x.shape[1]:
+            return self._mix_in_pieces(x.split(length, dim=1))
+        y, _ = self._mix(x, offsets=offsets, state=None, keep_state=False)
+        return y
+
+    def _mix_in_pieces(self, pieces: Sequence[Tensor]) -> Tensor:
+        """Mix one piece of time after the other, so that the backward pass has room for one."""
+        state, mixed = None, []
+        for piece in reversed(pieces) if self.reverse else pieces:
+            y, state = self._mix(piece, offsets=None, state=state, keep_state=True)
+            mixed.append(y)
+        return torch.cat(mixed[::-1] if self.reverse else mixed, dim=1)
+
+    def continue_from(
+        self, x: Float[Tensor, "B T D"], state: MixerState
+    ) -> tuple[Float[Tensor, "B T D"], MixerState]:
+        """Mix the next frames of a video, given the state that the frames before them left."""
+        if x.shape[1] == 1 and not torch.is_grad_enabled():
+            state = MixerState(*(s.clone(memory_format=torch.contiguous_format) for s in state))
+            return self.step(x[:, 0], state)[:, None], state
+        self._refuse_reverse()
+        return self._mix(x, offsets=None, state=state, keep_state=True)
+
+    def step(self, x: Float[Tensor, "B D"], state: MixerState) -> Float[Tensor, "B D"]:
+        """Mix the next frame of each video, and move ``state`` on in place; no gradients.
+
+        On a GPU three launches, which a CUDA graph can capture.
+        """
+        self._refuse_reverse()
+        return self._step(x, state)
+
+    def empty_state(self, videos: int) -> MixerState:
+        """Return the state before the first frame, zeros, for ``videos`` videos."""
+        raise NotImplementedError
+
+    def _mix(
+        self, x: Tensor, *, offsets: Tensor | None, state: MixerState | None, keep_state: bool
+    ) -> tuple[Tensor, MixerState]:
+        raise NotImplementedError
+
+    def _step(self, x: Tensor, state: MixerState) -> Tensor:
+        raise NotImplementedError
+
+    def _refuse_reverse(self) -> None:
+        if self.reverse:
+            raise ValueError("a mixer that runs against time cannot go on with later frames")
+
+
+class Mamba1Mixer(CausalMixer):
     """Widen, convolve, scan with input-dependent Δ, B and C, gate, narrow.
 
     The selective state-space layer of Gu and Dao, "Mamba: Linear-Time Sequence Modeling with
@@ -75,61 +144,34 @@ class Mamba1Mixer(nn.Module):
         self.D = nn.Parameter(torch.ones(inner))
         self.out_proj = nn.Linear(inner, width, bias=False)
 
-    def forward(
-        self, x: Float[Tensor, "B T D"], *, offsets: Tensor | None = None
-    ) -> Float[Tensor, "B T D"]:
-        """Mix whole videos; with ``offsets`` (V + 1,), V videos that lie packed in B = 1."""
-        y, _ = self._mix(x, offsets=offsets, conv=None, scan=None)
-        return y
-
-    def continue_from(
-        self, x: Float[Tensor, "B T D"], state: MixerState
-    ) -> tuple[Float[Tensor, "B T D"], MixerState]:
-        """Mix the next frames of a video, given the state that the frames before them left."""
-        if self.reverse:
-            raise ValueError("a mixer that runs against time cannot go on with later frames")
-        return self._mix(x, offsets=None, conv=state.conv, scan=state.scan)
-
     def empty_state(self, videos: int) -> MixerState:
         """Return the state before the first frame, zeros, for ``videos`` videos."""
         inner, _, size = self.conv1d.weight.shape
-        new_zeros = self.D.new_zeros
         return MixerState(
-            new_zeros(videos, size - 1, inner), new_zeros(videos, inner, self.state_size)
+            self.D.new_zeros(videos, size - 1, inner),
+            self.D.new_zeros(videos, inner, self.state_size, dtype=state_dtype(self.D)),
         )
 
     def _mix(
-        self, x: Tensor, *, offsets: Tensor | None, conv: Tensor | None, scan: Tensor | None
+        self, x: Tensor, *, offsets: Tensor | None, state: MixerState | None, keep_state: bool
     ) -> tuple[Tensor, MixerState]:
-        value, gate = self.in_proj(x).chunk(2, dim=-1)  # B T E each
-        value, conv = causal_conv1d(
-            value,
-            self.conv1d.weight.squeeze(1),
-            self.conv1d.bias,
-            activation="silu",
-            initial_state=conv,
-            return_final_state=True,
-            offsets=offsets,
-            reverse=self.reverse,
-        )
-        sizes = [self.dt_rank, self.state_size, self.state_size]
-        step, B, C = self.x_proj(value).split(sizes, dim=-1)  # what makes the scan selective
-        y, scan = selective_scan(
-            value,
-            step @ self.dt_proj.weight.t(),
-            -self.A_log.float().exp(),
-            B,
-            C,
-            D=self.D,
-            z=gate,
-            delta_bias=self.dt_proj.bias,
-            delta_softplus=True,
-            initial_state=scan,
-            return_final_state=True,
-            offsets=offsets,
-            reverse=self.reverse,
-        )
-        return self.out_proj(y), MixerState(conv, scan)
+        conv, scan = state or (None, None)
+        y, conv, scan = mamba1(
+            x, self._weights(), conv=conv, scan=scan, offsets=offsets, reverse=self.reverse,
+            keep_state=keep_state,
+        )  # fmt: skip
+        return y, MixerState(conv, scan)
+
+    def _step(self, x: Tensor, state: MixerState) -> Tensor:
+        return mamba1_step(x, *state, *self._weights())
+
+    def _weights(self) -> Weights:
+        bias = self.conv1d.bias
+        assert bias is not None
+        return Weights(
+            self.in_proj.weight, self.conv1d.weight, bias, self.x_proj.weight, self.dt_proj.weight,
+            self.dt_proj.bias, self.A_log, self.D, self.out_proj.weight,
+        )  # fmt: skip
 
 
 class Bidirectional(nn.Module):
@@ -145,6 +187,20 @@ class Bidirectional(nn.Module):
     ) -> Float[Tensor, "B T D"]:
         """Mix whole videos in both directions."""
         return (self.along(x, offsets=offsets) + self.against(x, offsets=offsets)) / 2
+
+
+def _piece_length(x: Tensor) -> int:
+    """How many frames of a batch are mixed at a time, where gradients are asked for."""
+    videos, frames, _ = x.shape
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return frames
+    pieces = max(min(videos * frames // PIECE, MOST_PIECES), 1)
+    return math.ceil(frames / pieces / CHUNK) * CHUNK
+
+
+def state_dtype(parameter: Tensor) -> torch.dtype:
+    """Float64 for float64, else float32: what a scan's state is kept in."""
+    return torch.float64 if parameter.dtype == torch.float64 else torch.float32
 
 
 def share_parameters(owner: nn.Module, borrower: nn.Module) -> None:

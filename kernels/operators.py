@@ -1,0 +1,114 @@
+"""Registers PyTorch operators with little between a call and its kernel.
+
+`torch.library.custom_op` puts tens of microseconds of Python around each call: in eager mode, most
+of what a mixer costs below 16k frames. The same registrations are made here one by one.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_LIBRARY = torch.library.Library("vidmamba", "FRAGMENT")
+
+
+def define(
+    name: str,
+    *,
+    cpu: Callable[..., Any],
+    cuda: Callable[..., Any],
+    fake: Callable[..., Any],
+    mutates: Iterable[str] = (),
+) -> Any:
+    """Register ``vidmamba::name`` and return it.
+
+    Args:
+        name: Of the operator.
+        cpu: Its kernel for the CPU, whose annotations are the operator's.
+        cuda: Its kernel for CUDA.
+        fake: Makes results of the right shape, dtype and device, for tracing.
+        mutates: The arguments that it changes.
+    """
+    schema = torch.library.infer_schema(cpu, mutates_args=tuple(mutates))
+    _LIBRARY.define(name + schema, tags=[torch.Tag.pt2_compliant_tag])
+    _LIBRARY.impl(name, cpu, "CPU")
+    _LIBRARY.impl(name, cuda, "CUDA")
+    operator = getattr(torch.ops.vidmamba, name).default
+    torch.library.register_fake(operator.name(), fake, lib=_LIBRARY)
+    if not tuple(mutates):
+        torch.library.register_vmap(operator.name(), one_by_one(operator), lib=_LIBRARY)
+    return operator
+
+
+def apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    """Return ``function.apply(*arguments)``, sooner in eager mode."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return function.apply(*arguments)
+    return _for_eager_mode(function).apply(*arguments)
+
+
+@cache
+def _for_eager_mode(function: Any) -> Any:
+    """Return the same function with less between its lines.
+
+    Where there is a setup_context, as `torch.func` wants it, PyTorch inspects the signature at
+    every call, which costs more than a kernel's launch; and what happens inside is no business of
+    autograd's, whose dispatch is passed by.
+    """
+
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        with torch._C._AutoDispatchBelowAutograd():
+            outputs = function.forward(*inputs)
+        function.setup_context(ctx, inputs, outputs)
+        return outputs
+
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        if torch.is_grad_enabled():  # somebody wants second derivatives
+            return function.backward(ctx, *gradients)
+        with torch._C._AutoDispatchBelowAutograd():
+            return function.backward(ctx, *gradients)
+
+    members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    return type(function.__name__, (torch.autograd.Function,), members)
+
+
+def register_gradient(operator: Any, function: type[torch.autograd.Function]) -> None:
+    """Let autograd go through ``function``, whose forward calls ``operator``."""
+
+    def differentiable(*arguments: Any) -> Any:
+        if torch.is_grad_enabled():
+            return apply(function, *arguments)
+        with torch._C._AutoDispatchBelowAutograd():
+            return operator(*arguments)
+
+    _LIBRARY.impl(operator.name(), differentiable, "Autograd")
+
+
+def one_by_one(operator: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the rule by which `torch.func.vmap` applies an operator to each example alone."""
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
+        results = [
+            operator(
+                *(
+                    a if dim is None else a.select(dim, i).contiguous()
+                    for a, dim in zip(arguments, in_dims, strict=True)
+                )
+            )
+            for i in range(info.batch_size)
+        ]
+        if isinstance(results[0], Tensor):
+            return torch.stack(results), 0
+        stacked = [torch.stack(parts) for parts in zip(*results, strict=True)]
+        if isinstance(results[0], list):
+            return stacked, [0] * len(stacked)
+        return tuple(stacked), (0,) * len(stacked)
+
+    return rule
+
+
+def mark_changed(*tensors: Tensor) -> None:
+    """Tell autograd that a kernel wrote to ``tensors``, which it may have kept."""
+    torch.autograd.graph.increment_version([t for t in tensors if not t.is_inference()])
