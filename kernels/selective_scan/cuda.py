@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
-import triton
 from torch import Tensor
 
 from vidmamba.kernels.selective_scan.checks import CUDA_LANES, Chunks, count_videos, cut
@@ -29,6 +28,7 @@ from vidmamba.kernels.selective_scan.kernel_room import (
     PLACES_WITHOUT_ROOM,
     ROOM_ROWS,
 )
+from vidmamba.kernels.sizes import cdiv, power_of_two
 
 TILE = 8  # frames that a program loads at a time
 BLOCK = 32  # channels of a program: one a lane, with all its states in registers
@@ -157,7 +157,7 @@ def launch_backward(
     )
 
     group = _choose_group(total, channels, u.device)
-    groups = triton.cdiv(channels, BLOCK * group)
+    groups = cdiv(channels, BLOCK * group)
     programs = min(total * groups, _multiprocessors(u.device) * GRADIENTS_WARPS)
     room = setting.options["NATIVE"] and setting.rows <= ROOM_ROWS
     scratch_size = (PLACES_ASIDE if room else PLACES_WITHOUT_ROOM) * setting.rows * BLOCK
@@ -225,7 +225,7 @@ def _set_up(
         A, rates, A.shape[0], chunks.width, num_states, BLOCK=CUDA_LANES
     )
     table, first_chunks = (u, u) if offsets is None else _lay_out(u, offsets, chunks, reverse)
-    rows = max(triton.next_power_of_2(num_states), PROJECTION_BLOCK)
+    rows = max(power_of_two(num_states), PROJECTION_BLOCK)
     options = {
         "REVERSE": reverse,
         "PACKED": offsets is not None,
@@ -241,7 +241,7 @@ def _set_up(
     }
     setting = _Setting(
         chunks=chunks,
-        chunks_a_video=triton.cdiv(u.shape[1], chunks.frames),
+        chunks_a_video=cdiv(u.shape[1], chunks.frames),
         table=table,
         first_chunks=first_chunks,
         rates=rates,
@@ -325,10 +325,10 @@ def _states_in(states: Tensor | None, width: int) -> Tensor | None:
 
 def _choose_group(chunks: int, channels: int, device: torch.device) -> int:
     """How many blocks share one part: what fills the device best, then the fewest parts."""
-    blocks, programs = triton.cdiv(channels, BLOCK), _multiprocessors(device) * GRADIENTS_WARPS
+    blocks, programs = cdiv(channels, BLOCK), _multiprocessors(device) * GRADIENTS_WARPS
 
     def rounds(group: int) -> int:
-        return triton.cdiv(chunks * triton.cdiv(blocks, group), programs) * group
+        return cdiv(chunks * cdiv(blocks, group), programs) * group
 
     return min(range(min(MAX_GROUP, blocks), 0, -1), key=rounds)
 

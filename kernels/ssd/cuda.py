@@ -8,9 +8,9 @@ import functools
 from typing import Any, NamedTuple
 
 import torch
-import triton
 from torch import Tensor
 
+from vidmamba.kernels.sizes import cdiv
 from vidmamba.kernels.ssd.checks import count_videos
 from vidmamba.kernels.ssd.chunked import Inputs
 from vidmamba.kernels.ssd.kernel import (
@@ -147,7 +147,7 @@ def _frame_grads(
     )  # fmt: skip
     grad_dt, parts = torch.empty_like(given.dt), new(3, chunks, heads)
     job.launch(
-        step_grads_kernel, "steps", (chunks, triton.cdiv(heads, STEPS_BLOCK)),
+        step_grads_kernel, "steps", (chunks, cdiv(heads, STEPS_BLOCK)),
         given.A, job.steps, job.sums, slopes, row_sums, state_sums, grad_dt, parts, *job.where,
         SOFTPLUS=softplus, BLOCK=STEPS_BLOCK,
     )  # fmt: skip
@@ -193,7 +193,7 @@ class Job:
         )
         self.steps, self.sums = x.new_empty(2, chunks, heads, L, dtype=torch.float32)
         self.launch(
-            steps_kernel, "steps", (chunks, triton.cdiv(heads, STEPS_BLOCK)),
+            steps_kernel, "steps", (chunks, cdiv(heads, STEPS_BLOCK)),
             given.dt, given.A, given.dt_bias, self.steps, self.sums, *self.where[:3],
             HAS_BIAS=given.dt_bias is not None, SOFTPLUS=softplus, BLOCK=STEPS_BLOCK,
             PRECISE=x.dtype == torch.float32,
@@ -235,7 +235,7 @@ class Job:
 
         def time(n: int) -> int:
             # what heads share takes about as long as one of them
-            return triton.cdiv(chunks * heads // n, PROGRAMS) * (n + 1)
+            return cdiv(chunks * heads // n, PROGRAMS) * (n + 1)
 
         return min((n for n in range(heads, 0, -1) if heads % n == 0), key=time)
 

@@ -13,6 +13,7 @@ from typing import Any
 import triton
 import triton.language as tl
 
+from vidmamba.kernels.jit import jit as triton_jit
 from vidmamba.kernels.selective_scan.kernel import exp2
 
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
@@ -23,10 +24,9 @@ LOOSE |= {"splits"}
 
 
 def jit(function: Any) -> Any:
-    """Compile with Triton, which cannot look through a run-time type checker."""
-    function = inspect.unwrap(function)
-    names = [name for name in inspect.signature(function).parameters if name in LOOSE]
-    return triton.jit(do_not_specialize=names)(function)
+    """Compile with Triton, not anew for other loose sizes."""
+    names = inspect.signature(inspect.unwrap(function)).parameters
+    return triton_jit(do_not_specialize=[name for name in names if name in LOOSE])(function)
 
 
 @jit

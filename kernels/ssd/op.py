@@ -1,11 +1,11 @@
 """`ssd` as a PyTorch operator: Triton on CUDA, matrix products elsewhere, autograd by hand."""
 
-import functools
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vidmamba.kernels.operators import apply, define, one_by_one, register_gradient
 from vidmamba.kernels.ssd import chunked, chunked_backward
 from vidmamba.kernels.ssd.checks import check_arguments, count_videos
 from vidmamba.kernels.ssd.chunks import count_blocks
@@ -56,12 +56,11 @@ def ssd(
     check_arguments(x, dt, A, B, C, D, z, dt_bias, initial_state, offsets)
     tensors = [x, dt, A, B, C, D, z, dt_bias, initial_state]
     given = (None if t is None else t.contiguous() for t in tensors)
-    y, state, _ = _Ssd.apply(*given, offsets, dt_softplus, reverse)
+    y, state, _ = apply(_Ssd, *given, offsets, dt_softplus, reverse)
     return (y, state) if return_final_state else y
 
 
-@torch.library.custom_op("vidmamba::ssd", mutates_args=())
-def _forward(
+def _forward_on_cpu(
     x: Tensor,
     dt: Tensor,
     A: Tensor,
@@ -80,8 +79,7 @@ def _forward(
     return chunked.forward(given, offsets, softplus=dt_softplus, reverse=reverse)
 
 
-@_forward.register_fake
-def _(
+def _fake_forward(
     x: Tensor,
     dt: Tensor,
     A: Tensor,
@@ -110,8 +108,7 @@ def _(
     )
 
 
-@_forward.register_kernel("cuda")
-def _(
+def _forward_on_cuda(
     x: Tensor,
     dt: Tensor,
     A: Tensor,
@@ -139,8 +136,7 @@ def _has_kernels(x: Tensor) -> bool:
     return x.is_cuda and x.dtype != torch.float64
 
 
-@torch.library.custom_op("vidmamba::ssd_backward", mutates_args=())
-def _backward(
+def _backward_on_cpu(
     grad_y: Tensor | None,
     grad_final: Tensor | None,
     x: Tensor,
@@ -165,8 +161,7 @@ def _backward(
     return [x.new_empty(0) if g is None else g for g in grads]
 
 
-@_backward.register_kernel("cuda")
-def _(
+def _backward_on_cuda(
     grad_y: Tensor | None,
     grad_final: Tensor | None,
     x: Tensor,
@@ -195,8 +190,7 @@ def _(
     return [x.new_empty(0) if g is None else g for g in grads]
 
 
-@_backward.register_fake
-def _(
+def _fake_backward(
     grad_y: Tensor | None,
     grad_final: Tensor | None,
     x: Tensor,
@@ -269,7 +263,7 @@ class _Ssd(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-        return _over_examples(_Ssd.apply, info, in_dims, *inputs)
+        return one_by_one(_Ssd.apply)(info, in_dims, *inputs)
 
 
 class _SsdBackward(torch.autograd.Function):
@@ -289,26 +283,12 @@ class _SsdBackward(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-        return _over_examples(_SsdBackward.apply, info, in_dims, *inputs)
+        return one_by_one(_SsdBackward.apply)(info, in_dims, *inputs)
 
 
-def _over_examples(operator: Any, info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-    """Apply an operator to a batch of arguments one by one, as `torch.func.vmap` asks."""
-    results = [
-        operator(
-            *(
-                t if dim is None else t.select(dim, i).contiguous()
-                for t, dim in zip(inputs, in_dims, strict=True)
-            )
-        )
-        for i in range(info.batch_size)
-    ]
-    stacked = [torch.stack(parts) for parts in zip(*results, strict=True)]
-    if isinstance(results[0], list):
-        return stacked, [0] * len(stacked)
-    return tuple(stacked), (0,) * len(stacked)
-
-
-_forward.register_autograd(_differentiate, setup_context=_setup_context)
-_forward.register_vmap(functools.partial(_over_examples, _forward))
-_backward.register_vmap(functools.partial(_over_examples, _backward))
+_forward = define("ssd", cpu=_forward_on_cpu, cuda=_forward_on_cuda, fake=_fake_forward)
+_backward = define(
+    "ssd_backward", cpu=_backward_on_cpu, cuda=_backward_on_cuda, fake=_fake_backward
+)
+register_gradient(_forward, _Ssd)
+register_gradient(_backward, _SsdBackward)
