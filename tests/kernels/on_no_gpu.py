@@ -1,0 +1,152 @@
+"""Compile for an H100 every Triton kernel that an operator launches, on a machine without a GPU.
+
+Run as `python on_no_gpu.py NAME`. The operators' CUDA code runs on tensors that have a device and
+no memory; where it would launch a kernel, the kernel is compiled. Prints what was compiled.
+"""
+
+import contextlib
+import sys
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction, MockTensor
+
+from vidmamba.kernels import jit, operators
+
+ON_CUDA: dict[Any, Any] = {}
+COMPILED: list[str] = []
+_define = operators.define
+
+
+def _define_and_remember(name: str, **how: Any) -> Any:
+    operator = _define(name, **how)
+    ON_CUDA[operator] = how["cuda"]
+    return operator
+
+
+class RunOnCuda(TorchDispatchMode):
+    """Run an operator's CUDA code where PyTorch would make up its results."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return ON_CUDA.get(func, func)(*args, **(kwargs or {}))
+
+
+def _compile(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
+    assert all(size > 0 for size in grid), f"{self.__name__}: {grid}"
+    mocks = [MockTensor(a.dtype) if isinstance(a, Tensor) else a for a in args]
+    compiled = JITFunction.run(self, *mocks, grid=grid, warmup=True, **kwargs)
+    COMPILED.append(f"{self.__name__} {len(compiled.asm['cubin'])} bytes")
+
+
+def _device() -> SimpleNamespace:
+    return SimpleNamespace(
+        get_current_device=lambda: 0,
+        get_current_stream=lambda device: 0,
+        get_current_target=lambda: GPUTarget("cuda", 90, 32),
+    )
+
+
+def _send_back(results: Tensor | tuple[Tensor, ...], outputs: int) -> None:
+    """Call an operator's backward: autograd's engine would want the device to be there.
+
+    Args:
+        results: the operator's results, of which the first is what a gradient is sent into.
+        outputs: how many tensors the operator returns, those included that a caller never sees.
+    """
+    first = results[0] if isinstance(results, tuple) else results
+    node: Any = first.grad_fn
+    type(node)._forward_cls.backward(node, torch.ones_like(first), *[None] * (outputs - 1))
+
+
+def _leaf(*shape: int, dtype: torch.dtype) -> Tensor:
+    return torch.randn(shape, device="cuda", dtype=dtype).requires_grad_()
+
+
+def conv(dtype: torch.dtype, **how: Any) -> None:
+    """Forward and backward."""
+    from vidmamba.kernels.causal_conv1d import causal_conv1d
+
+    x, weight, bias = (_leaf(*s, dtype=dtype) for s in ((1, 700, 96), (96, 4), (96,)))
+    _send_back(causal_conv1d(x, weight, bias, activation="silu", **how), 2)
+
+
+def scan(dtype: torch.dtype, states: int = 16, **how: Any) -> None:
+    """Forward and backward."""
+    from vidmamba.kernels.selective_scan import selective_scan
+
+    u, delta, z = (_leaf(1, 700, 96, dtype=dtype) for _ in range(3))
+    B, C = (_leaf(1, 700, states, dtype=dtype) for _ in range(2))
+    A = _leaf(96, states, dtype=torch.float32)
+    D, bias = (_leaf(96, dtype=torch.float32) for _ in range(2))
+    told: dict[str, Any] = {"D": D, "z": z, "delta_bias": bias, "delta_softplus": True}
+    _send_back(selective_scan(u, delta, A, B, C, **told, **how), 3)
+
+
+def heads(dtype: torch.dtype, states: int = 64, **how: Any) -> None:
+    """Forward and backward."""
+    from vidmamba.kernels.ssd import ssd
+
+    x, z = (_leaf(1, 700, 2, 64, dtype=dtype) for _ in range(2))
+    B, C = (_leaf(1, 700, 1, states, dtype=dtype) for _ in range(2))
+    dt = _leaf(1, 700, 2, dtype=dtype)
+    A, D, bias = (_leaf(2, dtype=torch.float32) for _ in range(3))
+    told: dict[str, Any] = {"D": D, "z": z, "dt_bias": bias, "dt_softplus": True}
+    _send_back(ssd(x, dt, A, B, C, **told, **how), 3)
+
+
+def norm(dtype: torch.dtype, **_: Any) -> None:
+    """Forward and backward."""
+    from vidmamba.kernels.rms_norm import rms_norm
+
+    x, weight = _leaf(1, 700, 128, dtype=dtype), _leaf(128, dtype=dtype)
+    _send_back(rms_norm(x, weight, groups=2), 1)
+
+
+def mixers(dtype: torch.dtype, **_: Any) -> None:
+    """Steps of whole mixers, of one video and of several."""
+    from vidmamba.nn.mamba2 import Mamba2Config, Mamba2Mixer
+    from vidmamba.nn.mixer import Mamba1Mixer, MambaConfig
+
+    with torch.device("cuda"):
+        both = Mamba1Mixer(128, MambaConfig()), Mamba2Mixer(128, Mamba2Config())
+    for mixer in both:
+        for parameter in mixer.parameters():
+            parameter.data = parameter.data.to(dtype)
+        with torch.no_grad():
+            for videos in (1, 20):
+                frame = torch.randn(videos, 128, device="cuda", dtype=dtype)
+                mixer.step(frame, mixer.empty_state(videos))
+
+
+RUNS = {
+    "causal_conv1d": conv, "rms_norm": norm, "selective_scan": scan, "ssd": heads, "mixers": mixers
+}  # fmt: skip
+
+
+def main() -> None:
+    """Compile the kernels of one operator in the dtypes and forms that differ."""
+    operators.define = _define_and_remember
+    jit._Found.run = _compile  # type: ignore[method-assign]
+    driver.set_active(_device())
+    card: dict[str, Any] = {
+        "get_device_properties": lambda *_: SimpleNamespace(multi_processor_count=132),
+        "get_device_capability": lambda *_: (9, 0),
+        "device": lambda _: contextlib.nullcontext(),
+    }
+    run = RUNS[sys.argv[1]]
+    with mock.patch.multiple(torch.cuda, **card), FakeTensorMode(), RunOnCuda():
+        offsets = torch.empty(3, dtype=torch.int32, device="cuda")
+        run(torch.bfloat16)
+        run(torch.float32, offsets=offsets, reverse=True)
+    print("\n".join(COMPILED))
+
+
+if __name__ == "__main__":
+    main()
