@@ -109,6 +109,14 @@ def norm(dtype: torch.dtype, **_: Any) -> None:
     _send_back(rms_norm(x, weight, groups=2), 1)
 
 
+def taps(dtype: torch.dtype, offsets: Tensor | None = None, **_: Any) -> None:
+    """Forward and backward."""
+    from vidmamba.kernels.dilated_taps import dilated_taps
+
+    x = _leaf(1, 700, 96, dtype=dtype)
+    _send_back(dilated_taps(x, first=8, gap=4, offsets=offsets), 1)
+
+
 def mixers(dtype: torch.dtype, **_: Any) -> None:
     """Steps of whole mixers, of one video and of several."""
     from vidmamba.nn.mamba2 import Mamba2Config, Mamba2Mixer
@@ -126,7 +134,8 @@ def mixers(dtype: torch.dtype, **_: Any) -> None:
 
 
 RUNS = {
-    "causal_conv1d": conv, "rms_norm": norm, "selective_scan": scan, "ssd": heads, "mixers": mixers
+    "causal_conv1d": conv, "dilated_taps": taps, "rms_norm": norm, "selective_scan": scan,
+    "ssd": heads, "mixers": mixers,
 }  # fmt: skip
 
 

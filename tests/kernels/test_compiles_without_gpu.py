@@ -10,6 +10,7 @@ import pytest
 SCRIPT = Path(__file__).with_name("on_no_gpu.py")
 KERNELS = {
     "causal_conv1d": {"_forward_kernel", "_backward_kernel", "_sum_kernel"},
+    "dilated_taps": {"_forward_kernel", "_backward_kernel"},
     "rms_norm": {"_forward_kernel", "_backward_kernel"},
     "selective_scan": {
         "chunk_ends_kernel", "outputs_kernel", "gradients_kernel", "projection_grads_kernel"

@@ -93,7 +93,7 @@ def test_every_parameter_of_every_pattern_learns(pattern: str) -> None:
 def test_dilations_and_windows_grow_from_block_to_block() -> None:
     stack = Stack(StackConfig(pattern="CA", **SMALL | {"depth": 6}))
     mixers = [block.get_submodule("mixer") for block in stack.blocks]
-    assert [m.steps[0] for m in mixers if isinstance(m, DilatedConvolution)] == [1, 2, 4]
+    assert [m.gap for m in mixers if isinstance(m, DilatedConvolution)] == [1, 2, 4]
     assert [m.window for m in mixers if isinstance(m, WindowAttention)] == [4, 8, 16]
 
 

@@ -31,11 +31,15 @@ class Coarse(nn.Module):
         else:
             video = video_of_frame(offsets, frames)
             counts = -(-offsets.diff() // self.factor)
-            starts = F.pad(counts.cumsum(0), (1, 0)).to(offsets.dtype)
+            # as many as there can be, the empty ones a video of their own: a number that hung on
+            # lengths would wait for the GPU
+            groups = frames // self.factor + len(counts)
+            starts = F.pad(F.pad(counts.cumsum(0), (1, 0)), (0, 1), value=groups)
+            starts = starts.to(offsets.dtype)
             group = starts[video] + (time - offsets[video]) // self.factor
-            groups = int(starts[-1])
         members = torch.zeros(groups, device=x.device, dtype=x.dtype).index_add(
             0, group, torch.ones(frames, device=x.device, dtype=x.dtype)
         )
         sums = x.new_zeros(x.shape[0], groups, x.shape[2]).index_add(1, group, x)
-        return self.mixer(sums / members[:, None], offsets=starts)[:, group]
+        means = sums / members.clamp(min=1)[:, None]
+        return self.mixer(means, offsets=starts)[:, group]

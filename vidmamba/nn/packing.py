@@ -1,7 +1,6 @@
 """Videos packed one after another in one row: which frame belongs to which video."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -11,28 +10,6 @@ def video_of_frame(offsets: Int[Tensor, " bounds"] | None, frames: int) -> Int[T
     if offsets is None:
         return 0
     return torch.bucketize(torch.arange(frames, device=offsets.device), offsets[1:], right=True)
-
-
-def shift(
-    x: Float[Tensor, "B T D"], steps: int, offsets: Int[Tensor, " bounds"] | None
-) -> Float[Tensor, "B T D"]:
-    """Return x[t - steps] at t, zeros where that lies outside the frame's video."""
-    frames = x.shape[1]
-    if abs(steps) >= frames:
-        return torch.zeros_like(x)
-    moved = F.pad(x, (0, 0, max(steps, 0), max(-steps, 0)))
-    moved = moved[:, :frames] if steps >= 0 else moved[:, -frames:]
-    if offsets is None:
-        return moved
-    video = video_of_frame(offsets, frames)
-    assert isinstance(video, Tensor)
-    other = torch.full((abs(steps),), -1, device=video.device, dtype=video.dtype)
-    came = (
-        torch.cat([other, video[: frames - steps]])
-        if steps >= 0
-        else torch.cat([video[-steps:], other])
-    )
-    return moved * (came == video).to(x.dtype)[:, None]
 
 
 def hold_last(
@@ -52,13 +29,24 @@ def hold_last(
 
 def pack(
     x: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]
-) -> tuple[Float[Tensor, "1 P D"], Int[Tensor, " B+1"]]:
-    """Return the real frames of padded videos in one row, and where each video begins in it."""
-    offsets = F.pad(mask.sum(dim=1).cumsum(0), (1, 0)).to(torch.int32)
-    return x[mask].unsqueeze(0), offsets
+) -> tuple[Float[Tensor, "1 P D"], Int[Tensor, " bounds"]]:
+    """Return padded videos in one row, and where each video and each padding begins in it.
+
+    The padding behind a video counts as one more video, an empty one where there is none: so shapes
+    hang on those of the batch alone, nothing waits for a GPU, and a graph of it can be captured.
+
+    Args:
+        x: P = B T frames.
+        mask: True where a frame is real, from a video's first frame on.
+    """
+    videos, frames = mask.shape
+    starts = frames * torch.arange(videos + 1, device=mask.device)
+    ends = starts[:-1] + mask.sum(dim=1)
+    bounds = torch.stack([starts[:-1], ends], dim=1).flatten()
+    offsets = torch.cat([bounds, starts[-1:]]).to(torch.int32)
+    return x.flatten(0, 1).unsqueeze(0), offsets
 
 
 def unpack(packed: Float[Tensor, "1 P D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
     """Return packed frames as padded videos; padding is zero."""
-    padded = packed.new_zeros(*mask.shape, packed.shape[-1])
-    return padded.masked_scatter(mask.unsqueeze(-1), packed)
+    return packed.unflatten(1, mask.shape).squeeze(0).masked_fill(~mask.unsqueeze(-1), 0)

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 
-from vidmamba.nn.packing import shift
+from vidmamba.kernels.dilated_taps import dilated_taps
 
 
 class DilatedConvolution(nn.Module):
@@ -18,7 +18,7 @@ class DilatedConvolution(nn.Module):
 
     def __init__(self, width: int, *, dilation: int, causal: bool) -> None:
         super().__init__()
-        self.steps = (2 * dilation, dilation, 0) if causal else (dilation, 0, -dilation)
+        self.first, self.gap = 2 * dilation if causal else dilation, dilation
         self.taps = nn.Linear(3 * width, width)
         self.out = nn.Linear(width, width)
 
@@ -26,8 +26,8 @@ class DilatedConvolution(nn.Module):
         self, x: Float[Tensor, "B T D"], *, offsets: Tensor | None = None
     ) -> Float[Tensor, "B T D"]:
         """Mix whole videos; with ``offsets`` (V + 1,), V videos that lie packed in B = 1."""
-        seen = torch.cat([shift(x, steps, offsets) for steps in self.steps], dim=-1)
-        return self.out(F.relu(self.taps(seen)))
+        seen = dilated_taps(x, first=self.first, gap=self.gap, offsets=offsets)
+        return self.out(F.relu(self.taps(seen.flatten(2))))
 
 
 class Recurrent(nn.Module):
