@@ -1,6 +1,8 @@
 """The quick loop trains as the trainer does: the same weights, without its files."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +13,17 @@ from vidmamba.benchmark.quick import save_task, train_quickly
 from vidmamba.datasets.records import LabelledSet, VideoItem
 from vidmamba.models.augment import AugmentConfig
 from vidmamba.models.segmenter import SegmenterConfig
-from vidmamba.nn.stack import StackConfig
+from vidmamba.nn.stack import MIXERS, StackConfig
 from vidmamba.tasks.checkpoints import load_task
 from vidmamba.tasks.optim import OptimConfig
 from vidmamba.tasks.segmentation import LossConfig, SegmentationTask, make_task
 from vidmamba.training import TrainerConfig, fit, seed_everything
+
+
+def on_gpu(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that needs a GPU."""
+    skip = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+    return pytest.mark.gpu(skip(test))
 
 
 def video(number: int) -> VideoItem:
@@ -27,11 +35,14 @@ def video(number: int) -> VideoItem:
     return VideoItem(name=f"v{number}", features=features, labels=labels, timestamps=times)
 
 
+PLAIN = AugmentConfig(channel_dropout=0.0)
 ITEMS = tuple(video(number) for number in range(7))
 
 
-def task_of() -> tuple[SegmentationTask, LabelledSet]:
-    """A model without dropout: a loader draws from the same random numbers as dropout does."""
+def task_of(
+    *, pattern: str = "C", dropout: float = 0.0, augment: AugmentConfig = PLAIN
+) -> tuple[SegmentationTask, LabelledSet]:
+    """A model, by default one that draws nothing: a loader draws from the same random numbers."""
     data = LabelledSet(
         class_names=("rest", "move"),
         background=(),
@@ -41,8 +52,8 @@ def task_of() -> tuple[SegmentationTask, LabelledSet]:
         feature_key={"width": 3},
     )
     seed_everything(3)
-    stack = StackConfig(width=8, depth=2, pattern="C", dropout=0.0)
-    model = SegmenterConfig(stack=stack, augment=AugmentConfig(channel_dropout=0.0))
+    stack = StackConfig(width=8, depth=2 * len(pattern), pattern=pattern, dropout=dropout)
+    model = SegmenterConfig(stack=stack, augment=augment)
     task = make_task(
         data, model=model, optim=OptimConfig(lr=1e-2), loss=LossConfig(), data_config={}
     )
@@ -80,12 +91,41 @@ def test_what_is_saved_loads_as_the_same_model(tmp_path: Path) -> None:
     assert loaded.class_names == ("rest", "move")
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def weights_on_gpu(seed: int, *, captured: bool, **options: Any) -> dict[str, torch.Tensor]:
+    """Train on a GPU: by graphs, each batch shape run once as it is and captured the next time."""
+    task, _ = task_of(**options)
+    config = TrainerConfig(epochs=8, batch_size=2, ema=0.9)
+    with pytest.MonkeyPatch.context() as patch:
+        if not captured:
+            patch.setattr(quick, "WAITING", "".join(MIXERS))
+        train_quickly(task, ITEMS, config, seed=seed, device="cuda")
+    return {name: value.cpu() for name, value in task.state_dict().items()}
+
+
+@on_gpu
+@pytest.mark.parametrize("pattern", ["C", "CM", "A"])
+def test_graphs_on_a_gpu_train_as_single_kernels_do(pattern: str) -> None:
+    graphs = weights_on_gpu(1, captured=True, pattern=pattern)
+    eager = weights_on_gpu(1, captured=False, pattern=pattern)
+    for name, value in graphs.items():
+        torch.testing.assert_close(value, eager[name], rtol=1e-3, atol=1e-4)
+
+
+@on_gpu
 def test_it_trains_on_a_gpu_as_on_the_cpu() -> None:
-    config = TrainerConfig(epochs=3, batch_size=2, ema=0.9)
-    here, there = task_of()[0], task_of()[0]
-    train_quickly(here, ITEMS, config, seed=1)
-    train_quickly(there, ITEMS, config, seed=1, device="cuda")
-    for name, value in there.state_dict().items():
-        torch.testing.assert_close(value.cpu(), here.state_dict()[name], rtol=1e-3, atol=1e-4)
+    there = weights_on_gpu(1, captured=True)
+    here, _ = task_of()
+    train_quickly(here, ITEMS, TrainerConfig(epochs=8, batch_size=2, ema=0.9), seed=1)
+    for name, value in here.state_dict().items():
+        torch.testing.assert_close(there[name], value, rtol=1e-3, atol=1e-4)
+
+
+@on_gpu
+def test_what_is_drawn_on_a_gpu_changes_from_step_to_step_and_not_from_run_to_run() -> None:
+    options: dict[str, Any] = {"dropout": 0.3, "augment": AugmentConfig(noise=1.0, borrow=1.0)}
+    once, again = (weights_on_gpu(1, captured=True, **options) for _ in range(2))
+    eager = weights_on_gpu(1, captured=False, **options)
+    for name, value in once.items():
+        torch.testing.assert_close(value, again[name], rtol=1e-5, atol=1e-6)
+        # graphs count their random numbers on as single kernels do
+        torch.testing.assert_close(value, eager[name], rtol=1e-3, atol=1e-4)

@@ -5,15 +5,17 @@ import time
 from collections.abc import Collection
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from vidmamba import __version__
 from vidmamba.benchmark.code import LEARNING, PLACING, code_key
 from vidmamba.benchmark.keys import hash_of, labels_key
 from vidmamba.benchmark.outputs import RunFiles
-from vidmamba.benchmark.quick import save_task, train_quickly
+from vidmamba.benchmark.quick import HELD_BYTES, save_task, train_quickly
 from vidmamba.benchmark.recipes import Candidate
 from vidmamba.benchmark.weak import place_orders
 from vidmamba.config import to_plain
@@ -96,11 +98,25 @@ def without_videos(data: LabelledSet, names: Collection[str]) -> LabelledSet:
 
 def load_run_data(run: Run) -> LabelledSet:
     """Read the data that a run may see."""
-    data = load_data(run.data)
+    data = _read(run.data)
     if run.without is None:
         return data
-    other = load_data(replace(run.data, split=run.without))
+    other = _read(replace(run.data, split=run.without))
     return without_videos(data, {item.name for item in other.test})
+
+
+@lru_cache(maxsize=8)
+def _read(config: DataConfig) -> LabelledSet:
+    """Read a set once for all runs of a process, short videos with their features."""
+    data = load_data(config)
+    items = (*data.train, *data.validation, *data.test)
+    if 4 * sum(np.prod(item.features.shape) for item in items) > HELD_BYTES:
+        return data
+    train, validation, test = (
+        tuple(replace(item, features=item.read_features()) for item in part)
+        for part in (data.train, data.validation, data.test)
+    )
+    return replace(data, train=train, validation=validation, test=test)
 
 
 def train_run(run: Run, folder: Path, *, jobs: int, keep_checkpoint: bool) -> None:

@@ -1,6 +1,7 @@
 """The optimiser that every task trains with, and its schedule."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,19 +30,32 @@ class OptimConfig:
 
 
 def configure(module: nn.Module, config: OptimConfig, *, steps: int) -> OptimizerLRSchedulerConfig:
-    """Return AdamW and its schedule over ``steps`` steps, as Lightning takes them.
+    """Return AdamW and its schedule over ``steps`` steps, as Lightning takes them."""
+    optimizer = torch.optim.AdamW(decay_groups(module, config), lr=config.lr)
+    schedule = LambdaLR(optimizer, schedule_of(config, steps=steps))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def decay_groups(module: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
+    """Return a module's parameters as an optimiser takes them, each group with its decay.
 
     Matrices alone decay: biases, norms and the scan's A and D keep their scale.
     """
     decayed = {name for name, p in module.named_parameters() if p.ndim >= 2 and "A_log" not in name}
-    groups: list[dict[str, Any]] = [
-        {"params": [p for name, p in module.named_parameters() if name in decayed]},
+    return [
+        {
+            "params": [p for name, p in module.named_parameters() if name in decayed],
+            "weight_decay": config.weight_decay,
+        },
         {
             "params": [p for name, p in module.named_parameters() if name not in decayed],
             "weight_decay": 0.0,
         },
     ]
-    optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def schedule_of(config: OptimConfig, *, steps: int) -> Callable[[int], float]:
+    """Return what the highest rate is multiplied by at each of ``steps`` steps, counted from 0."""
     warmup = max(round(config.warmup * steps), 1)
 
     def factor(step: int) -> float:
@@ -49,5 +63,4 @@ def configure(module: nn.Module, config: OptimConfig, *, steps: int) -> Optimize
             return (step + 1) / warmup
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
 
-    schedule = LambdaLR(optimizer, factor)
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    return factor

@@ -96,9 +96,13 @@ class SegmentationTask(L.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the loss of one batch."""
-        loss = self._loss(batch, self.net(batch.features, batch.mask))
+        loss = self.batch_loss(batch)
         self.log("train/loss", loss, batch_size=len(batch.labels))
         return loss
+
+    def batch_loss(self, batch: Batch) -> Tensor:
+        """Return the loss of one batch, and log nothing."""
+        return self._loss(batch, self.net(batch.features, batch.mask))
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Gather the loss and the score of one batch."""
