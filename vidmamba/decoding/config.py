@@ -40,10 +40,14 @@ class DecodingConfig:
     duration_weight: float | int = 1
     """Factor of the lengths' log-probabilities, 0 for any length: grammar."""
 
+    count_weight: float | int = 0
+    """Factor of the log-probability of how often each action is done in a video, 0 to do without:
+    grammar."""
+
     def __post_init__(self) -> None:
         if self.kind not in (kinds := ("argmax", "switch", "boundary", "grammar")):
             raise ValueError(f"kind must be one of {', '.join(kinds)}, got {self.kind!r}")
-        for name in ("switch_cost", "grammar_weight", "duration_weight"):
+        for name in ("switch_cost", "grammar_weight", "duration_weight", "count_weight"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise ValueError(f"{name} must be a number from 0 up, got {getattr(self, name)}")
         for name in ("boundary_weight", "boundary_threshold"):

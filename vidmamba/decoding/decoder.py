@@ -12,6 +12,7 @@ from vidmamba.decoding.align import settle
 from vidmamba.decoding.boundaries import decode_boundaries
 from vidmamba.decoding.checks import boundary_costs, checked_boundaries, checked_log_probabilities
 from vidmamba.decoding.config import DecodingConfig
+from vidmamba.decoding.counts import learn_counts, search_counted
 from vidmamba.decoding.durations import Durations, labelled_runs, learn_durations
 from vidmamba.decoding.grammar import learn_grammar
 from vidmamba.decoding.search import search
@@ -53,6 +54,7 @@ class Decoder:
         if config.kind == "grammar":
             learned = learn_grammar(self.transcripts, num_classes, order=config.grammar_order)
             self._orders = learned.weighted(config.grammar_weight)
+            self._counts = learn_counts(self.transcripts, num_classes, weight=config.count_weight)
 
     def __call__(
         self,
@@ -144,7 +146,12 @@ class Decoder:
         )
         durations = self.durations if self.config.duration_weight else None
         stride = self.config.stride or -(-T // PLACES)
-        found = search(emissions, self._orders, durations, costs, stride=stride)
+        if self.config.count_weight:
+            found = search_counted(
+                emissions, self._orders, durations, costs, self._counts, stride=stride
+            )
+        else:
+            found = search(emissions, self._orders, durations, costs, stride=stride)
         return settle(emissions, found, durations, costs, stride=stride).frames(T)
 
     def _weighed(

@@ -49,6 +49,20 @@ class Grammar:
             ),
         )
 
+    def priced(self, prices: Float64[np.ndarray, " C"]) -> "Grammar":
+        """Return the grammar where each beginning of a class costs its price."""
+        arcs, paid = self.arcs, prices[self.labels]
+        return replace(
+            self,
+            start=self.start - paid,
+            arcs=Arcs(
+                arcs.sources,
+                arcs.targets,
+                arcs.log_probabilities - paid[arcs.targets],
+                arcs.num_states,
+            ),
+        )
+
 
 def _times(
     weight: float | int, log_probabilities: Float64[np.ndarray, " N"]

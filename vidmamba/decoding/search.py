@@ -50,24 +50,48 @@ def search(
         costs: of a segment that starts at a frame, but for the first one.
         stride: frames between places where a segment may start.
     """
-    T = len(emissions)
-    edges = np.append(np.arange(0, T, stride), T)
-    evidence = _sums_at(emissions, edges)[:, grammar.labels].T.copy()  # S K+1
-    edge_costs = _least_around(costs, edges[:-1], stride).tolist()
-    lengths = (
-        AnyLength(len(grammar.labels))
-        if durations is None
-        else Lengths(durations, grammar.labels, edges)
-    )
-    entered = np.empty((len(grammar.labels), len(edges) - 1))  # S K: less the evidence before
-    ended = np.full((len(edges), len(grammar.labels)), -np.inf)  # K+1 S
-    entered[:, 0] = grammar.start
-    for k in range(1, len(edges)):
-        if k > 1:
-            arrived = grammar.arcs.best(ended[k - 1]) - edge_costs[k - 1]
-            entered[:, k - 1] = arrived - evidence[:, k - 1]
-        ended[k] = lengths.best(entered, k) + evidence[:, k]
-    return _trace(grammar, lengths, entered, ended, edges)
+    return Search(emissions, grammar.labels, durations, costs, stride=stride).best(grammar)
+
+
+class Search:
+    """`search` for several grammars of the same states: what they share is prepared once.
+
+    Args:
+        emissions: finite log-probabilities.
+        labels: each state's class.
+        durations: how long classes last; None where every length is as good.
+        costs: of a segment that starts at a frame, but for the first one.
+        stride: frames between places where a segment may start.
+    """
+
+    def __init__(
+        self,
+        emissions: Float64[np.ndarray, "T C"],
+        labels: Int64[np.ndarray, " S"],
+        durations: Durations | None,
+        costs: Float64[np.ndarray, " T"],
+        *,
+        stride: int,
+    ) -> None:
+        T = len(emissions)
+        self._edges = np.append(np.arange(0, T, stride), T)
+        self._evidence = _sums_at(emissions, self._edges)[:, labels].T.copy()  # S K+1
+        self._costs = _least_around(costs, self._edges[:-1], stride).tolist()
+        self._lengths = None if durations is None else Lengths(durations, labels, self._edges)
+
+    def best(self, grammar: Grammar) -> Found:
+        """Return the best segments by a grammar."""
+        edges, evidence = self._edges, self._evidence
+        lengths = self._lengths or AnyLength(len(evidence))
+        entered = np.empty((len(evidence), len(edges) - 1))  # S K: less the evidence before
+        ended = np.full((len(edges), len(evidence)), -np.inf)  # K+1 S
+        entered[:, 0] = grammar.start
+        for k in range(1, len(edges)):
+            if k > 1:
+                arrived = grammar.arcs.best(ended[k - 1]) - self._costs[k - 1]
+                entered[:, k - 1] = arrived - evidence[:, k - 1]
+            ended[k] = lengths.best(entered, k) + evidence[:, k]
+        return _trace(grammar, lengths, entered, ended, edges)
 
 
 class AnyLength:
