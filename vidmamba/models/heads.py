@@ -55,3 +55,14 @@ class AttentionPool(nn.Module):
         hidden = self.value(states).tanh() * self.gate(states).sigmoid()
         scores = self.score(hidden).squeeze(-1)
         return scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)
+
+
+class MeanPool(nn.Module):
+    """One state a video: the plain mean of its frames, which has nothing to overfit with."""
+
+    def forward(
+        self, states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B D"]:
+        """Return the mean over the frames where mask is True, one or more a video."""
+        real = mask.unsqueeze(-1).to(states.dtype)
+        return (states * real).sum(dim=1) / real.sum(dim=1)
