@@ -46,10 +46,12 @@ def test_every_option_of_every_command_is_explained(
         (["train", "--data.root=nowhere", "--output=o"], "nowhere"),
         (["train", "--task=classification", "--data.root=nowhere", "--output=o"], "nowhere"),
         (["train", "--data.root=$NOT_SET_AT_ALL", "--output=o"], "NOT_SET_AT_ALL"),
+        (["train", "--data.root=x", "--output=o", "--optim.lr=-1"], "lr=-1.0"),
+        (["train", "--data.root=x", "--data.format=coin", "--data.split=2", "--output=o"], "split"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else value,
 )
-def test_what_is_missing_is_named_in_one_line_with_a_failing_exit_code(
+def test_what_is_missing_or_wrong_is_named_in_one_line_with_a_failing_exit_code(
     arguments: list[str],
     named: str,
     tmp_path: Path,

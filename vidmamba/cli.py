@@ -54,13 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     given = [*(sys.argv[1:] if arguments is None else arguments)]
     parser = build_parser(given)
-    options = parser.instantiate(parser.parse_args(given))
-    values = options[options.command].as_dict()
-    function = functions_of(given)[options.command]
+    parsed = parser.parse_args(given)
+    function = functions_of(given)[parsed.command]
     try:
+        options = parser.instantiate(parsed)  # here configs refuse values
+        values = options[options.command].as_dict()
         return function(**{name: values[name] for name in signature(function).parameters})
     except (ValueError, OSError) as error:
-        print(f"vidmamba {options.command}: {error}", file=sys.stderr)
+        print(f"vidmamba {parsed.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on where it can", file=sys.stderr)
