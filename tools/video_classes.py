@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torchmetrics.functional.classification import binary_average_precision
 
 from vidmamba.benchmark.workers import Job, Workers
 from vidmamba.commands.parsing import values_of
@@ -39,7 +40,6 @@ from vidmamba.features.files import write_json
 from vidmamba.tasks.checkpoints import load_checkpoint
 from vidmamba.tasks.classification import (
     ClassificationTask,
-    class_metrics,
     make_classification_task,
 )
 from vidmamba.training import fit, seed_everything
@@ -87,15 +87,17 @@ def train(values: dict[str, Any], split: int, seed: int, file: Path) -> None:
 
 
 def score(found: ClassEvaluation, data: LabelledSet) -> dict[str, Any]:
-    """Return a part's scores in percent; mAP is the mean over classes of the average precision."""
+    """Return a part's scores in percent; mAP is the mean over the classes that it has."""
     names = data.video_class_names
     videos = [*found.true]
     said = np.array([[found.probabilities[v][name] for name in names] for v in videos])
     true = np.array([[name in found.true[v] for name in names] for v in videos])
-    metrics = class_metrics(len(names), multi_label=True)
-    ranked = metrics(torch.from_numpy(said), torch.from_numpy(true.astype(np.int64)))
+    precisions = [
+        float(binary_average_precision(torch.from_numpy(said[:, c]), torch.from_numpy(true[:, c])))
+        for c in np.flatnonzero(true.any(axis=0))
+    ]
     return {
-        "scores": found.scores | {"map": 100 * float(ranked["map"])},
+        "scores": found.scores | {"map": 100 * statistics.mean(precisions)},
         "log_likelihood": float(np.log(np.maximum(said, LEAST))[true].mean()),
         "probabilities": found.probabilities,
         "true": found.true,
@@ -168,6 +170,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--variant", action="append", default=[], metavar="'NAME: OPTIONS'",
         help="the config with other options, as `vidmamba train` takes them; may come again",
     )  # fmt: skip
+    parser.add_argument("--options", default="", help="for all of them, as for `vidmamba train`")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
     options = parser.parse_args(arguments)
     options.variants = {PLAIN: ""}
@@ -179,13 +182,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Train what is not there yet, choose, print a line a variant and that of the chosen ones."""
-    options = parse(arguments)
-    files, jobs = {}, []
+def train_missing(options: argparse.Namespace) -> Runs:
+    """Train what is not there yet, and return what all runs wrote."""
+    files: dict[tuple[str, int, int], Path] = {}
+    jobs = []
     for seed in options.seeds:
         for name, changes in options.variants.items():
-            given = [f"--config={options.config}", "--output=unused", *shlex.split(changes)]
+            given = [f"--config={options.config}", "--output=unused"]
+            given += [*shlex.split(options.options), *shlex.split(changes)]
             values = values_of(train_classification, given)
             for split in options.splits:
                 stem = re.sub(r"[^\w.-]+", "_", f"{name}-split{split}-seed{seed}")
@@ -194,17 +198,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 jobs += [] if file.exists() else [job]
     with Workers(options.jobs) as workers:
         workers.do(jobs, "train")
-    runs = {key: json.loads(file.read_text()) for key, file in files.items()}
+    return {key: json.loads(file.read_text()) for key, file in files.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train what is not there yet, choose, print a line a variant and that of the chosen ones."""
+    options = parse(arguments)
+    runs = train_missing(options)
     rows = []
     for name in options.variants:
         own = {key[1:]: run for key, run in runs.items() if key[0] == name}
         rows.append(row_of(name, own))
-    choices = {}
+    choices: dict[int, dict[str, Any]] = {}
     if len(options.variants) > 1:
         choices = choose(runs, [*options.variants], options.splits, options.seeds)
         taken = {
-            (k, seed): runs[choices[k]["variant"], k, seed]
-            for k in options.splits
+            (split, seed): runs[choices[split]["variant"], split, seed]
+            for split in options.splits
             for seed in options.seeds
         }
         rows.append(row_of("chosen", taken))
@@ -212,8 +222,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(tell(row))
     for split, choice in choices.items():
         print(f"split {split}: {choice['variant']}, chosen on other videos than its test videos")
-    content = {"config": str(options.config), "variants": options.variants, "choices": choices}
-    write_json(options.out / "video_classes.json", {**content, "rows": rows})
+    settings = {"config": str(options.config), "options": options.options}
+    content = {**settings, "variants": options.variants, "choices": choices, "rows": rows}
+    write_json(options.out / "video_classes.json", content)
 
 
 if __name__ == "__main__":
