@@ -131,7 +131,7 @@ class ClassEvaluation:
     """Scores of whole videos in percent, and what they rest on."""
 
     scores: dict[str, float]
-    """top1 and top5; with several labels a video map and ranking (`class_metrics`)."""
+    """top1, top5 and map; with several labels a video map and ranking (`class_metrics`)."""
 
     probabilities: dict[str, dict[str, float]]
     """Each video's class probabilities, by name."""

@@ -10,16 +10,13 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MetricCollection
-from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MultilabelAveragePrecision,
-    MultilabelRankingAveragePrecision,
-)
+from torchmetrics.classification import MulticlassAccuracy, MultilabelRankingAveragePrecision
 
 from vidmamba import __version__
 from vidmamba.config import differences, from_plain, to_plain
 from vidmamba.datasets.batching import Batch
 from vidmamba.datasets.records import LabelledSet
+from vidmamba.metrics import MeanAveragePrecision
 from vidmamba.models.classifier import Classifier, ClassifierConfig
 from vidmamba.tasks.optim import OptimConfig, configure
 from vidmamba.tasks.statistics import feature_statistics
@@ -77,7 +74,7 @@ class ClassificationTask(L.LightningModule):
         """Gather the loss and the scores of one batch."""
         logits = self(batch.features, batch.mask)
         self.log("val/loss", self._loss(batch, logits), batch_size=len(batch.names))
-        self.score.update(logits, _targets(batch.video_labels, self.multi_label))
+        self.score.update(self._chances(logits), _targets(batch.video_labels, self.multi_label))
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the whole validation part."""
@@ -97,8 +94,7 @@ class ClassificationTask(L.LightningModule):
         self.eval()
         x = torch.as_tensor(features, dtype=torch.float32, device=self.device).unsqueeze(0)
         mask = torch.ones(x.shape[:2], dtype=torch.bool, device=self.device)
-        logits = self(x, mask)[0]
-        return (logits.sigmoid() if self.multi_label else logits.softmax(dim=-1)).cpu().numpy()
+        return self._chances(self(x, mask))[0].cpu().numpy()
 
     def check_data(self, data: LabelledSet) -> None:
         """Refuse data that this model was not trained for.
@@ -113,6 +109,9 @@ class ClassificationTask(L.LightningModule):
         if lines:
             raise ValueError("the checkpoint does not fit this data:\n  " + "\n  ".join(lines))
 
+    def _chances(self, logits: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
+        return logits.sigmoid() if self.multi_label else logits.softmax(dim=-1)
+
     def _loss(self, batch: Batch, logits: Float[Tensor, "B L"]) -> Tensor:
         targets = _targets(batch.video_labels, self.multi_label)
         if self.multi_label:
@@ -121,23 +120,20 @@ class ClassificationTask(L.LightningModule):
 
 
 def class_metrics(num_classes: int, *, multi_label: bool) -> MetricCollection:
-    """Return what the field reports: top-1 and top-5, or with several labels a video mAP.
+    """Return what the field reports: mAP, and top-1 and top-5 where a video has one label.
 
-    `map` is the mean over classes of the average precision (as Charades'), `ranking` that over
-    videos; shares, not percentages.
+    Shares, not percentages, of class probabilities. `map` is the mean over classes of the average
+    precision (as Charades'); `ranking`, with several labels a video, that over videos.
     """
     if multi_label:
-        return MetricCollection(
-            {
-                "map": MultilabelAveragePrecision(num_classes, average="macro"),
-                "ranking": MultilabelRankingAveragePrecision(num_classes),
-            }
-        )
+        ranking = MultilabelRankingAveragePrecision(num_classes)
+        return MetricCollection({"map": MeanAveragePrecision(), "ranking": ranking})
     five = min(5, num_classes)
     return MetricCollection(
         {
             "top1": MulticlassAccuracy(num_classes, average="micro"),
             "top5": MulticlassAccuracy(num_classes, average="micro", top_k=five),
+            "map": MeanAveragePrecision(),
         }
     )
 
