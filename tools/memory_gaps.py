@@ -94,6 +94,14 @@ MODELS: dict[str, dict[str, Setting]] = {
 }
 """The slowest to train come first."""
 
+LOOKS = {
+    "Mamba": ("o", "#0b5cad"),
+    "LSTM": ("D", "#c2410c"),
+    "dilated TCN": ("s", "#4d7c0f"),
+    "windowed attention": ("^", "#7e5aa8"),
+}
+"""Of each model's line: marker and colour."""
+
 SHORTEST_GAP = 20
 LABELLED_FRAMES = 200
 """Of a gap, in training."""
@@ -237,26 +245,34 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(6.4, 4.0), layout="constrained")
-    for place, (name, marker) in enumerate(zip(MODELS, "os^D", strict=True)):
+    gaps = sorted({row["gap"] for row in rows})
+    lowest = min(row["memory_accuracy"] - row["spread"] for row in rows)
+    figure, axes = pyplot.subplots(figsize=(6.4, 3.8), layout="constrained")
+    axes.axhline(50, color="0.45", linewidth=1, linestyle=(0, (4, 3)))
+    axes.annotate("chance", (gaps[0] / 1.25, 50.8), color="0.35", fontsize=9)
+    for place, (name, (marker, colour)) in enumerate(LOOKS.items()):
         found = [row for row in rows if row["model"] == name]
         axes.errorbar(
-            [row["gap"] * 1.04 ** (place - 1.5) for row in found],  # side by side where equal
+            [row["gap"] * 1.05 ** (place - 1.5) for row in found],  # side by side where equal
             [row["memory_accuracy"] for row in found],
             yerr=[row["spread"] for row in found],
             marker=marker,
+            color=colour,
+            linewidth=1.8,
             capsize=3,
             label=name,
         )
-    axes.axhline(50, color="grey", linewidth=1, linestyle=":")
-    axes.set(xscale="log", ylim=(0, 103), xlabel="gap, frames")
-    gaps = sorted({row["gap"] for row in rows})
+    axes.set(xscale="log", xlim=(gaps[0] / 1.3, gaps[-1] * 1.3), ylim=(min(40, lowest - 3), 103))
     axes.set_xticks(gaps, [f"{gap:,}" for gap in gaps], minor=False)
     axes.set_xticks([], minor=True)
-    axes.set_ylabel("right frames of the memory classes, %")
+    axes.set_xlabel("frames between the last sight of the thing and leaving")
+    axes.set_ylabel("leaving named right, % of frames")
+    axes.grid(axis="y", color="0.92")
+    axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower left")
-    figure.savefig(path, dpi=150)
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=len(LOOKS))
+    figure.savefig(path, dpi=160)
+    pyplot.close(figure)
 
 
 def parse() -> argparse.Namespace:

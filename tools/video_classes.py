@@ -165,7 +165,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--variant", action="append", default=[], metavar="'NAME: OPTIONS'",
         help="the config with other options, as `vidmamba train` takes them; may come again",
     )  # fmt: skip
-    parser.add_argument("--options", default="", help="for all of them, as for `vidmamba train`")
+    parser.add_argument(
+        "--options", default="", metavar="'OPTIONS'",
+        help="for the config and its variants: --options='--trainer.epochs 60'",
+    )  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
     options = parser.parse_args(arguments)
     options.variants = {PLAIN: ""}
