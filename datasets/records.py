@@ -62,8 +62,20 @@ class VideoItem:
         return len(self.labels)
 
     def read_features(self) -> Float32[np.ndarray, "T D"]:
-        """Return the features in memory, read from their file if they live in one."""
-        return np.ascontiguousarray(np.asarray(self.features), dtype=np.float32)
+        """Return the features in memory, read from their file if they live in one.
+
+        Raises:
+            ValueError: a frame's are not finite, which would spoil all that is trained on them.
+        """
+        features = np.ascontiguousarray(np.asarray(self.features), dtype=np.float32)
+        if not np.isfinite(features).all():
+            bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+            where = self.features.path if isinstance(self.features, FeatureFile) else self.name
+            raise ValueError(
+                f"{where}: features of {len(bad)} of {len(features)} frames are not finite, first "
+                f"of frame {bad[0]}; make them anew, or leave the video out"
+            )
+        return features
 
     def scored(
         self, predicted: Int[np.ndarray, " T"], *, stride: int = 1

@@ -24,6 +24,21 @@ def test_a_video_whose_labels_miss_frames_is_refused() -> None:
         VideoItem(name="a", features=file, labels=np.zeros(3, np.int64), timestamps=np.arange(3.0))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_no_numbers_are_refused_with_their_frame_and_file(
+    value: float, tmp_path: Path
+) -> None:
+    features = np.ones((4, 3), dtype=np.float16)
+    features[2, 1] = value
+    item = replace(_item(4), features=features)
+    with pytest.raises(ValueError, match="^a: features of 1 of 4 frames .* first of frame 2"):
+        item.read_features()
+    np.save(tmp_path / "a.npy", features)
+    file = FeatureFile(path=tmp_path / "a.npy", frames_first=True, num_frames=4, width=3)
+    with pytest.raises(ValueError, match=r"a\.npy: features of 1 of 4 frames"):
+        replace(item, features=file).read_features()
+
+
 def test_an_unlabelled_frame_is_not_scored() -> None:
     predicted, true = _item(4, labels=[0, -1, 1, 1]).scored(np.array([0, 5, 1, 0]))
     assert predicted.tolist() == [0, 1, 0]
