@@ -31,7 +31,7 @@ def test_features_that_are_no_numbers_are_refused_with_their_frame_and_file(
     features = np.ones((4, 3), dtype=np.float16)
     features[2, 1] = value
     item = replace(_item(4), features=features)
-    with pytest.raises(ValueError, match="^a: features of 1 of 4 frames .* first of frame 2"):
+    with pytest.raises(ValueError, match=r"^a: features of 1 of 4 frames .* first of frame 2"):
         item.read_features()
     np.save(tmp_path / "a.npy", features)
     file = FeatureFile(path=tmp_path / "a.npy", frames_first=True, num_frames=4, width=3)
