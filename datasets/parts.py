@@ -105,7 +105,8 @@ def hold_out(
         count = max(1, round(share * len(names))) if share > 0 else 0
     if not 0 <= count < len(names):
         raise ValueError(
-            f"{part} must leave one or more of {len(names)} training videos, got {share}"
+            f"{part} must leave one or more of {len(names)} training videos, got {share}; "
+            "0 holds none back"
         )
     drawn = np.random.default_rng(seed).permutation(len(names))
     order = [sorted(names)[index] for index in drawn]
