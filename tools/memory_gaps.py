@@ -1,24 +1,22 @@
 """How long four temporal models remember: accuracy on errands' memory classes against the gap.
 
-python tools/memory_gaps.py --out memory --gaps 100 1000 10000 --seeds 0 1 2 --jobs 8
+python tools/memory_gaps.py --out memory --gaps 100 1000 10000 --seeds 0 1 2 --jobs 6
 
 For each gap: errands are rendered and each picture is embedded (kept in OUT, so that a second call
 goes on; no video file lies between, so that a machine without decoders can do it), then causal
-models are trained on them with the same augmentation, schedule and steps. Each model comes in two
-settings, the second of which can see over the longest gap; for each gap the validation videos
-choose the setting, and its scores on the test videos count. Training clips have gaps from 20 frames
-up to the longest, so that short memories are learned first, and of a gap some 200 frames are
-labelled, so that leaving weighs as much in every loss. Writes memory_gaps.json and the figure
-memory_gaps.png (matplotlib). Fifty is chance.
+models are trained on them with the same augmentation, schedule and steps, and tested once. Nothing
+is chosen: each model is told the longest gap, and is given what its kind needs to see so far
+(`stack_of`, `open_gates`). Training clips have gaps from 20 frames up to the longest, each as many
+times the one before, so that short memories are learned first; of a gap some 200 frames are
+labelled, so that leaving weighs as much in every loss. Features are standardised and mixed down to
+256 channels. Writes memory_gaps.json and the figure memory_gaps.png (matplotlib). Fifty is chance.
 """
 
 import argparse
 import json
-import re
 import statistics
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -27,14 +25,14 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float16, Float32, Int
 
 from vidmamba.benchmark.quick import train_quickly
 from vidmamba.benchmark.runs import device_of
 from vidmamba.benchmark.workers import Job, Workers
 from vidmamba.datasets.errands import ErrandsConfig
 from vidmamba.datasets.errands.grammar import write_script
-from vidmamba.datasets.errands.plan import PARTS, plan_clips
+from vidmamba.datasets.errands.plan import PARTS, Part, plan_clips
 from vidmamba.datasets.errands.render import render
 from vidmamba.datasets.errands.script import (
     CLASS_NAMES,
@@ -57,42 +55,43 @@ from vidmamba.tasks.segmentation import LossConfig, make_task
 from vidmamba.training import TrainerConfig, seed_everything
 from vidmamba.video.reader import Frames
 
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One way to build and train a model."""
-
-    stack: StackConfig
-    lr: float = 2e-3
+WIDTH = 64
+LAYERS = 6
+"""Of attention, its window doubled from one to the next."""
 
 
-def _causal(pattern: str, depth: int, **options: Any) -> StackConfig:
-    return StackConfig(width=64, depth=depth, pattern=pattern, direction="causal", **options)
+def stack_of(model: str, reach: int) -> StackConfig:
+    """Return a causal stack in which a frame can learn of what was `reach` frames before."""
+    options: dict[str, Any]
+    if model == "Mamba":  # a step size is the inverse of a memory in frames
+        options = {"pattern": "M", "depth": 2, "mixer": MambaConfig(dt_min=min(1e-3, 1 / reach))}
+    elif model == "LSTM":
+        options = {"pattern": "L", "depth": 2}
+    elif model == "dilated TCN":  # n layers see 2 (1 + 2 + ... + 2**(n - 1)) frames back
+        options = {"pattern": "C", "depth": (reach // 2).bit_length()}
+    else:
+        window = max(-(-reach // (2**LAYERS - 1)), 16)
+        attention = AttentionConfig(window=window, growth=2)
+        options = {"pattern": "AF", "depth": 2 * LAYERS, "attention": attention}
+    return StackConfig(width=WIDTH, direction="causal", **options)
 
 
-def _windows(growth: int) -> StackConfig:
-    return _causal("AF", 12, attention=AttentionConfig(window=32, growth=growth))
+def open_gates(net: torch.nn.Module, reach: int) -> None:
+    """Set the gates of LSTMs to remember for 1 to `reach` frames at first.
 
+    Tallec and Ollivier, "Can recurrent neural networks warp time?" (ICLR 2018), section 2: what
+    `dt_min` does for Mamba. LSTMs forget half in every frame otherwise.
+    """
+    for module in net.modules():
+        if isinstance(module, torch.nn.LSTM):
+            hidden = module.hidden_size
+            memory = torch.empty(hidden).uniform_(1, reach - 1).log()
+            own = dict(module.named_parameters())
+            with torch.no_grad():  # the gates' order: input, forget, cell, output
+                own["bias_hh_l0"][: 2 * hidden] = 0
+                own["bias_ih_l0"][:hidden] = -memory
+                own["bias_ih_l0"][hidden : 2 * hidden] = memory
 
-MODELS: dict[str, dict[str, Setting]] = {
-    "LSTM": {
-        "lr 0.002": Setting(stack=_causal("L", 2)),
-        "lr 0.005": Setting(stack=_causal("L", 2), lr=5e-3),
-    },
-    "windowed attention": {
-        "windows 32 to 1,024": Setting(stack=_windows(2)),
-        "windows 32 to 7,776": Setting(stack=_windows(3)),
-    },
-    "dilated TCN": {
-        "10 layers": Setting(stack=_causal("C", 10)),
-        "13 layers": Setting(stack=_causal("C", 13)),
-    },
-    "Mamba": {
-        "steps from 0.001": Setting(stack=_causal("M", 2)),
-        "steps from 0.00001": Setting(stack=_causal("M", 2, mixer=MambaConfig(dt_min=1e-5))),
-    },
-}
-"""The slowest to train come first."""
 
 LOOKS = {
     "Mamba": ("o", "#0b5cad"),
@@ -100,38 +99,46 @@ LOOKS = {
     "dilated TCN": ("s", "#4d7c0f"),
     "windowed attention": ("^", "#7e5aa8"),
 }
-"""Of each model's line: marker and colour."""
+"""The models, each with its line's marker and colour."""
 
 SHORTEST_GAP = 20
 LABELLED_FRAMES = 200
 """Of a gap, in training."""
+MIXED = 256
+"""Channels that models see."""
 PICTURES = 512
 """Rendered before they are embedded."""
-CHOSEN_BY = ("memory_accuracy", "accuracy")
-"""Of the validation videos; the second where the first are equal."""
 LINE = (
-    "gap {gap:6}  {model:18} {setting:20} memory {memory_accuracy:5.1f} ± {spread:4.1f}"
+    "gap {gap:6}  {model:18} memory {memory_accuracy:5.1f} ± {spread:4.1f}"
     "  all {accuracy:5.1f}  {seconds:5.0f} s  {parameters:7,} parameters  {device}"
 )
 
 
 def errands_of(gap: int, videos: int) -> ErrandsConfig:
     """Return the dials of clips in which the thing was last seen `gap` frames before leaving."""
-    longest = gap + gap // 10
     return ErrandsConfig(
-        videos=videos,
-        gap=(gap, longest),
-        train_gap=(min(SHORTEST_GAP, gap), longest),
-        seed=gap,
-        validation=0.2,
-        test=0.25,
+        videos=videos, gap=(gap, gap + gap // 10), seed=gap, validation=0.0, test=0.3
     )
 
 
-def scripts_of(config: ErrandsConfig) -> Iterator[tuple[str, Script]]:
-    """Yield the part and the script of each clip."""
-    for clip, plan in enumerate(plan_clips(config)):
-        yield plan.part, write_script(config, clip, plan.outcomes, plan.gap)
+def reach_of(config: ErrandsConfig) -> int:
+    """Return how far the last frame of leaving is from the first one of dealing with the thing."""
+    return config.gap[1] + 64
+
+
+def scripts_of(config: ErrandsConfig) -> list[tuple[Part, Script]]:
+    """Return the part and the script of each clip; in training, gaps grow from clip to clip."""
+    plans = plan_clips(config)
+    trained = [clip for clip, plan in enumerate(plans) if plan.part == "train"]
+    shortest, longest = min(SHORTEST_GAP, config.gap[0]), config.gap[1]
+    scripts = []
+    for clip, plan in enumerate(plans):
+        gap = plan.gap
+        if plan.part == "train":
+            share = trained.index(clip) / max(len(trained) - 1, 1)
+            gap = (round(shortest * (longest / shortest) ** share),) * 2
+        scripts.append((plan.part, write_script(config, clip, plan.outcomes, gap)))
+    return scripts
 
 
 @lru_cache(maxsize=1)
@@ -142,7 +149,7 @@ def placed(backbone: BackboneConfig) -> FrozenBackbone:
 
 def embed_clip(config: ErrandsConfig, clip: int, backbone: BackboneConfig, file: Path) -> None:
     """Render one clip and leave its features, float16 [T, D], in a file."""
-    _, script = [*scripts_of(config)][clip]
+    _, script = scripts_of(config)[clip]
     pictures, found = render(config, clip, script), []
     while some := [*islice(pictures, PICTURES)]:
         frames = Frames(np.stack(some), np.arange(len(some)) / config.fps)
@@ -151,29 +158,47 @@ def embed_clip(config: ErrandsConfig, clip: int, backbone: BackboneConfig, file:
         np.save(out, np.concatenate(found))
 
 
+@lru_cache(maxsize=1)
 def load_set(config: ErrandsConfig, folder: Path) -> LabelledSet:
-    """Join the labels of the scripts with the features in a folder."""
-    parts: dict[str, list[VideoItem]] = {part: [] for part in PARTS}
-    for clip, (part, script) in enumerate(scripts_of(config)):
+    """Join the labels of the scripts with the features in a folder, once a process."""
+    parts: dict[Part, list[VideoItem]] = {part: [] for part in PARTS}
+    scripts = scripts_of(config)
+    clips = [np.load(folder / f"{clip}.npy") for clip in range(config.videos)]
+    mixed = mix(clips, [clip for clip, (part, _) in enumerate(scripts) if part == "train"])
+    for clip, (part, script) in enumerate(scripts):
         labels = frame_labels(script)
         parts[part].append(
             VideoItem(
                 name=f"errand_{clip:04d}",
-                features=np.load(folder / f"{clip}.npy", mmap_mode="r"),
+                features=mixed[clip],
                 labels=thinned(labels, script) if part == "train" else labels,
                 timestamps=np.arange(script.num_frames) / config.fps,
             )
         )
-    train, validation, test = (tuple(parts[part]) for part in PARTS)
     return LabelledSet(
         class_names=CLASS_NAMES,
         background=(CLASS_NAMES.index("background"),),
-        train=train,
-        validation=validation,
-        test=test,
-        feature_key={"errands": folder.name, "width": train[0].features.shape[1]},
+        train=tuple(parts["train"]),
+        validation=(),
+        test=tuple(parts["test"]),
+        feature_key={"errands": folder.name, "width": MIXED},
         memory_classes=tuple(CLASS_NAMES.index(name) for name in MEMORY_CLASSES),
     )
+
+
+def mix(
+    clips: Sequence[Float16[np.ndarray, "_ D"]], trained: Sequence[int]
+) -> list[Float32[np.ndarray, "_ M"]]:
+    """Return random mixtures of all features, each of which weighs as much in the trained clips.
+
+    They keep distances (Johnson and Lindenstrauss), and five times as many clips fit beside each
+    other on a GPU.
+    """
+    some = [clips[clip][:: max(len(clips[clip]) // 50, 1)] for clip in trained]
+    weight = 1 / (np.concatenate(some).astype(np.float32).std(axis=0) + 1e-3)
+    random = np.random.default_rng(0).standard_normal((len(weight), MIXED)) / len(weight) ** 0.5
+    matrix = torch.from_numpy((weight[:, None] * random).astype(np.float32)).to(device_of("auto"))
+    return [(torch.from_numpy(clip).to(matrix) @ matrix).cpu().numpy() for clip in clips]
 
 
 def thinned(labels: Int[np.ndarray, " T"], script: Script) -> Int[np.ndarray, " T"]:
@@ -188,19 +213,20 @@ def thinned(labels: Int[np.ndarray, " T"], script: Script) -> Int[np.ndarray, " 
 
 
 def score(
-    config: ErrandsConfig, folder: Path, setting: Setting, seed: int, trainer: TrainerConfig,
-    file: Path,
-) -> None:  # fmt: skip
-    """Train one model, and leave in a file its scores on validation and test videos."""
-    seed_everything(seed)
+    config: ErrandsConfig, folder: Path, model: str, seed: int, trainer: TrainerConfig, file: Path
+) -> None:
+    """Train one model, test it, and leave its scores in a file."""
     data = load_set(config, folder)
+    seed_everything(seed)
+    stack = stack_of(model, reach_of(config))
     task = make_task(
         data,
-        model=SegmenterConfig(stack=setting.stack, augment=AugmentConfig(noise=0.5)),
-        optim=OptimConfig(lr=setting.lr),
+        model=SegmenterConfig(stack=stack, augment=AugmentConfig(noise=0.5)),
+        optim=OptimConfig(),
         loss=LossConfig(),
         data_config={},
     )
+    open_gates(task.net, reach_of(config))
     start = time.perf_counter()
     device = device_of(trainer.accelerator)
     train_quickly(task, data.train, trainer, seed=seed, device=device)
@@ -208,35 +234,24 @@ def score(
         "seconds": time.perf_counter() - start,
         "parameters": sum(p.numel() for p in task.net.parameters()),
         "device": torch.cuda.get_device_name() if device == "cuda" else "CPU",
-        "validation": evaluate_set(task, data, part="validation").scores,
-        "test": evaluate_set(task, data, part="test").scores,
+        "scores": evaluate_set(task, data, part="test").scores,
     }
     write_json(file, record)
 
 
-def row_of(gap: int, model: str, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Choose a model's setting by the validation videos, and say how it did on the test videos."""
-    seen = {
-        name: [statistics.mean(run["validation"][key] for run in found) for key in CHOSEN_BY]
-        for name, found in runs.items()
-    }
-    setting = max(seen, key=lambda name: seen[name])
-    found = runs[setting]
-    memory = [run["test"]["memory_accuracy"] for run in found]
+def row_of(gap: int, model: str, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the means over seeds, and the deviation of what is asked for."""
+    memory = [run["scores"]["memory_accuracy"] for run in runs]
     return {
         "gap": gap,
         "model": model,
-        "setting": setting,
         "memory_accuracy": statistics.mean(memory),
         "spread": statistics.stdev(memory) if len(memory) > 1 else 0.0,
         "by_seed": memory,
-        "accuracy": statistics.mean(run["test"]["accuracy"] for run in found),
-        "seconds": statistics.mean(run["seconds"] for run in found),
-        "parameters": found[0]["parameters"],
-        "device": found[0]["device"],
-        "validation": {
-            name: dict(zip(CHOSEN_BY, means, strict=True)) for name, means in seen.items()
-        },
+        "accuracy": statistics.mean(run["scores"]["accuracy"] for run in runs),
+        "seconds": statistics.mean(run["seconds"] for run in runs),
+        "parameters": runs[0]["parameters"],
+        "device": runs[0]["device"],
     }
 
 
@@ -282,47 +297,35 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--features", type=Path, help="folder for features; default: in OUT")
     parser.add_argument("--gaps", type=int, nargs="+", default=[100, 1000, 10000])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--models", nargs="+", default=[*MODELS], choices=[*MODELS])
-    parser.add_argument("--videos", type=int, default=96, help="a gap")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--models", nargs="+", default=[*LOOKS], choices=[*LOOKS])
+    parser.add_argument("--videos", type=int, default=80, help="a gap")
+    parser.add_argument("--epochs", type=int, default=120)
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--jobs", type=int, default=1, help="clips and runs side by side")
     parser.add_argument("--weights", default="embedded", help="of the backbone, as in configs")
     return parser.parse_args()
 
 
-Runs = dict[str, dict[str, list[Path]]]
-"""The files of a gap's runs, one a seed, by model and setting."""
-
-
-def files_of(gap: int, options: argparse.Namespace) -> Runs:
-    """Return where each run of a gap leaves its scores."""
+def files_of(gap: int, options: argparse.Namespace) -> dict[tuple[str, int], Path]:
+    """Return where each run leaves its scores, by model and seed: first all models once."""
     folder = options.out / f"gap{gap}-epochs{options.epochs}"
     return {
-        model: {
-            name: [
-                folder / re.sub(r"[^\w.-]+", "_", f"{model}-{name}-seed{seed}.json")
-                for seed in options.seeds
-            ]
-            for name in MODELS[model]
-        }
+        (model, seed): folder / f"{model.replace(' ', '_')}-seed{seed}.json"
+        for seed in options.seeds
         for model in options.models
     }
 
 
-def do(gap: int, runs: Runs, options: argparse.Namespace, workers: Workers) -> None:
+def do(gap: int, options: argparse.Namespace, workers: Workers) -> None:
     """Embed the clips and train the models of one gap that are not done yet."""
     config = errands_of(gap, options.videos)
     folder = (options.features or options.out / "features") / f"gap{gap}"
     trainer = TrainerConfig(epochs=options.epochs, batch_size=options.batch_size)
     jobs = [
-        Job(name=files[number].stem, function=score,
-            arguments=(config, folder, MODELS[model][name], seed, trainer, files[number]))
-        for number, seed in enumerate(options.seeds)  # first all models once
-        for model, settings in runs.items()
-        for name, files in settings.items()
-        if not files[number].exists()
-    ]  # fmt: skip
+        Job(name=file.stem, function=score, arguments=(config, folder, *run, trainer, file))
+        for run, file in files_of(gap, options).items()
+        if not file.exists()
+    ]
     if not jobs:
         return
     backbone = BackboneConfig(image_size=128, weights=options.weights)
@@ -342,14 +345,11 @@ def main() -> None:
     rows = []
     with Workers(options.jobs) as workers:
         for gap in options.gaps:
-            runs = files_of(gap, options)
-            do(gap, runs, options, workers)
-            for model, settings in runs.items():
-                read = {
-                    name: [json.loads(file.read_text()) for file in files]
-                    for name, files in settings.items()
-                }
-                rows.append(row_of(gap, model, read))
+            do(gap, options, workers)
+            files = files_of(gap, options)
+            for model in options.models:
+                runs = [json.loads(files[model, seed].read_text()) for seed in options.seeds]
+                rows.append(row_of(gap, model, runs))
                 print(LINE.format(**rows[-1]), flush=True)
     told = {**vars(options), "out": str(options.out), "features": str(options.features)}
     write_json(options.out / "memory_gaps.json", {"options": told, "rows": rows})

@@ -4,10 +4,10 @@ import json
 import runpy
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from vidmamba.datasets.errands.script import CLASS_NAMES, MEMORY_CLASSES, frame_labels
 from vidmamba.datasets.records import UNLABELLED
@@ -18,27 +18,56 @@ from vidmamba.nn.stack import Stack
 TOOL = runpy.run_path(str(Path(__file__).resolve().parents[2] / "tools" / "memory_gaps.py"))
 
 
-@pytest.mark.parametrize("name", ["dilated TCN", "windowed attention"])
-def test_the_second_setting_sees_over_the_longest_gap_and_the_first_does_not(name: str) -> None:
-    config = TOOL["errands_of"](10_000, videos=20)
-    needed = max(
-        errand.end - errand.handled
-        for _, script in TOOL["scripts_of"](config)
-        for errand in script.errands
-    )
-    seen = []
-    for setting in TOOL["MODELS"][name].values():
-        mixers = [block.mixer for block in Stack(setting.stack).blocks]
-        steps = [max(mixer.steps) for mixer in mixers if isinstance(mixer, DilatedConvolution)]
-        steps += [mixer.window for mixer in mixers if isinstance(mixer, WindowAttention)]
-        seen.append(sum(steps))
-    assert seen[0] < needed <= seen[1]
+@pytest.mark.parametrize("gap", [100, 1_000, 10_000])
+@pytest.mark.parametrize("model", ["dilated TCN", "windowed attention"])
+def test_a_models_layers_see_as_far_as_the_longest_gap_asks(model: str, gap: int) -> None:
+    config = TOOL["errands_of"](gap, videos=30)
+    farthest = 0
+    for _, script in TOOL["scripts_of"](config):
+        (errand,) = script.errands
+        first = next(act.start for act in errand.acts if act.label == errand.outcome)
+        farthest = max(farthest, errand.end - 1 - first)
+    assert farthest <= TOOL["reach_of"](config)
+    mixers = [
+        block.mixer for block in Stack(TOOL["stack_of"](model, TOOL["reach_of"](config))).blocks
+    ]
+    seen = sum(mixer.first for mixer in mixers if isinstance(mixer, DilatedConvolution))
+    seen += sum(mixer.window for mixer in mixers if isinstance(mixer, WindowAttention))
+    assert farthest <= seen
 
 
-def test_every_setting_is_causal_and_no_wider_than_another() -> None:
-    stacks = [one.stack for settings in TOOL["MODELS"].values() for one in settings.values()]
+def test_every_model_is_causal_and_as_wide_as_the_others() -> None:
+    stacks = [TOOL["stack_of"](model, 1_000) for model in TOOL["LOOKS"]]
     assert {(stack.direction, stack.width) for stack in stacks} == {("causal", 64)}
-    assert {len(settings) for settings in TOOL["MODELS"].values()} == {2}
+
+
+def test_an_lstms_gates_keep_from_one_frame_to_the_longest_gap() -> None:
+    torch.manual_seed(0)
+    stack = Stack(TOOL["stack_of"]("LSTM", 1_000))
+    TOOL["open_gates"](stack, 1_000)
+    lstms = [module for module in stack.modules() if isinstance(module, torch.nn.LSTM)]
+    assert len(lstms) == 2
+    for lstm in lstms:
+        own = {name: value.detach() for name, value in lstm.named_parameters()}
+        bias = own["bias_ih_l0"] + own["bias_hh_l0"]
+        memory = 1 / (1 - bias[64:128].sigmoid())  # frames after which 1 / e is left
+        assert 1 < float(memory.min()) < 100
+        assert 700 < float(memory.max()) <= 1_000
+        torch.testing.assert_close(bias[:64], -bias[64:128])
+
+
+def test_training_gaps_grow_from_the_shortest_to_the_longest_and_test_gaps_are_long() -> None:
+    scripts = TOOL["scripts_of"](TOOL["errands_of"](1_000, videos=20))
+    gaps: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    for part, script in scripts:
+        (errand,) = script.errands
+        gaps[part].append(errand.leaves - errand.handled)
+    # walks that began within a gap end a little later
+    assert gaps["train"][0] < 80
+    assert 1_100 <= gaps["train"][-1] < 1_150
+    assert sum(gap < 300 for gap in gaps["train"]) > len(gaps["train"]) / 2
+    assert min(gaps["test"]) >= 1_000
+    assert not gaps["validation"]
 
 
 def test_long_gaps_are_labelled_thinly_and_all_else_in_full() -> None:
@@ -57,18 +86,13 @@ def test_long_gaps_are_labelled_thinly_and_all_else_in_full() -> None:
         assert known[remembered].all()
 
 
-def _run(validation: float, test: float) -> dict[str, Any]:
-    scores = {
-        "validation": {"memory_accuracy": validation, "accuracy": 50.0},
-        "test": {"memory_accuracy": test, "accuracy": 50.0},
-    }
-    return {**scores, "seconds": 1.0, "parameters": 1, "device": "CPU"}
-
-
-def test_the_setting_is_chosen_by_validation_whatever_the_test_says() -> None:
-    runs = {"a": [_run(60, 99), _run(60, 99)], "b": [_run(50, 70), _run(80, 60)]}
+def test_a_row_is_the_mean_over_seeds_and_its_deviation() -> None:
+    runs = [
+        {"scores": {"memory_accuracy": memory, "accuracy": 50.0}, "seconds": 1.0}
+        | {"parameters": 1, "device": "CPU"}
+        for memory in (70.0, 60.0)
+    ]
     row = TOOL["row_of"](100, "Mamba", runs)
-    assert row["setting"] == "b"
     assert row["memory_accuracy"] == 65
     assert row["by_seed"] == [70, 60]
     assert row["spread"] == pytest.approx(50**0.5)
@@ -87,6 +111,6 @@ def test_it_prints_a_row_a_model_and_gap_and_a_second_call_trains_nothing(
     assert 0 <= row["memory_accuracy"] <= 100
     assert (tmp_path / "memory_gaps.png").read_bytes().startswith(b"\x89PNG")
     runs = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("gap12*/*")}
-    assert len(runs) == 2 + 5  # a run a setting, features of each clip
+    assert len(runs) == 1 + 5  # the run, and features of each clip
     TOOL["main"]()
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("gap12*/*")} == runs
