@@ -42,6 +42,9 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 """What differs from the config's stack."""
 
+LOOKS = {"Mamba": ("o", "#0b5cad"), "dilated TCN": ("s", "#4d7c0f"), "LSTM": ("D", "#c2410c")}
+"""Of each model's line: marker and colour."""
+
 METRICS = {"accuracy": "Acc", "edit": "Edit", "f1@50": "F1@50"}
 ALL = "all"
 
@@ -121,29 +124,41 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw each metric against the look-ahead, a line a model, its spread as bars."""
+    """Draw each metric against the look-ahead, a line a model, its spread as bars.
+
+    What sees the whole video is another model, in both directions: it stands by itself.
+    """
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, panes = pyplot.subplots(1, len(METRICS), figsize=(9.6, 3.4), layout="constrained")
-    ticks = [*dict.fromkeys(row["lookahead"] for row in rows)]
+    figure, panes = pyplot.subplots(1, len(METRICS), figsize=(9.6, 3.5), layout="constrained")
+    times = {row["lookahead"]: row["seconds"] for row in rows}
     for pane, (metric, heading) in zip(panes, METRICS.items(), strict=True):
-        for name, marker in zip(MODELS, "osD", strict=True):
+        for name, (marker, colour) in LOOKS.items():
             own = [row for row in rows if row["model"] == name]
-            pane.errorbar(
-                [ticks.index(row["lookahead"]) for row in own],
-                [row[metric] for row in own],
-                yerr=[row[f"{metric} spread"] or 0.0 for row in own],
-                marker=marker,
-                capsize=3,
-                label=name,
-            )
-        pane.set_xticks(range(len(ticks)), ticks)
-        pane.set(title=heading, xlabel="frames ahead")
+            waits = [row for row in own if row["lookahead"] != ALL]
+            for part, line in ((waits, "-"), ([row for row in own if row not in waits], "none")):
+                pane.errorbar(
+                    [[*times].index(row["lookahead"]) for row in part],
+                    [row[metric] for row in part],
+                    yerr=[row[f"{metric} spread"] or 0.0 for row in part],
+                    marker=marker,
+                    color=colour,
+                    linestyle=line,
+                    linewidth=1.8,
+                    capsize=3,
+                    label=name if part is waits and part else None,
+                )
+        labels = [f"{one}\n{t:.1f} s" if t is not None else one for one, t in times.items()]
+        pane.set_xticks(range(len(times)), labels)
+        pane.set_title(f"{heading}, %", loc="left", fontsize=10)
+        pane.grid(axis="y", color="0.92")
+        pane.set_axisbelow(True)
         pane.spines[["top", "right"]].set_visible(False)
-    panes[0].set_ylabel("%")
-    panes[0].legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    figure.supxlabel("frames waited for; all: the whole video, in both directions", fontsize=10)
+    handles, names = panes[0].get_legend_handles_labels()
+    figure.legend(handles, names, frameon=False, loc="outside upper center", ncols=len(LOOKS))
+    figure.savefig(path, dpi=160)
     pyplot.close(figure)
 
 
