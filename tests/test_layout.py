@@ -45,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     }
     | {"data", "datasets", "decoding", "timeline", "config", "metrics"},
     "benchmark": {"training", "evaluation", "decoding", "tasks", "models", "data", "datasets"}
-    | {"metrics", "features", "report", "config"},
+    | {"metrics", "features", "report", "config", "caption_inference"},
     "cli": {"commands", "benchmark"},
 }
 FOLDERS = {"kernels": ROOT / "kernels", "datasets": ROOT / "datasets"}
