@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vidmamba.datasets.batching import Batch, Collate, collate_of, make_loader
+from vidmamba.datasets.batching import Collate, collate_of, make_loader
 from vidmamba.datasets.records import LabelledSet, VideoItem
 from vidmamba.report.ribbons import draw_ribbons
 from vidmamba.tasks.segmentation import SegmentationTask
@@ -181,7 +181,7 @@ class FramesPerSecond(Callback):
         self._start, self._frames = time.perf_counter(), 0
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, _: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, _: int
     ) -> None:
         """Count the real frames of a batch."""
         self._frames += int(batch.mask.sum())
