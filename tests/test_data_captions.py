@@ -10,6 +10,7 @@ import pytest
 from vidmamba.cli import main
 from vidmamba.data import DataConfig, load_data
 from vidmamba.models.backbone import BackboneConfig
+from vidmamba.submission import read_submission
 from vidmamba.video.writer import VideoWriter
 
 DENSE = {"duration": 10.0, "timestamps": [[0, 4], [5, 9]], "sentences": ["A dog.", "A cat."]}
@@ -21,8 +22,8 @@ def write_dense(root: Path, *, videos: int = 6) -> None:
     names = [f"v_{number}" for number in range(videos)]
     features = {name: random.standard_normal((40, 3)).astype(np.float32) for name in names}
     np.savez(root / "features.npz", **features)
-    (root / "train.json").write_text(json.dumps({name: DENSE for name in names[:-2]}))
-    (root / "val_1.json").write_text(json.dumps({name: DENSE for name in names[-2:]}))
+    (root / "train.json").write_text(json.dumps(dict.fromkeys(names[:-2], DENSE)))
+    (root / "val_1.json").write_text(json.dumps(dict.fromkeys(names[-2:], DENSE)))
 
 
 def dense(root: Path, **options: Any) -> DataConfig:
@@ -170,5 +171,9 @@ def test_a_captioner_of_files_is_trained_and_evaluated_by_the_commands(
         f"words: {{words: 300}}\ntrainer: {{epochs: 1, wandb: 'off'}}\noutput: {tmp_path}/run\n"
     )
     assert main(["train", f"--config={config}"]) == 0
-    assert main(["evaluate", f"--checkpoint={tmp_path}/run/best.ckpt"]) == 0
+    sent = tmp_path / "submission.json"
+    checkpoint = f"--checkpoint={tmp_path}/run/best.ckpt"
+    assert main(["evaluate", checkpoint, f"--submission={sent}"]) == 0
     assert "SODA" in capsys.readouterr().out.upper()
+    assert {*read_submission(sent)} == {"v_4", "v_5"}
+    assert json.loads(sent.read_text())["external_data"]["used"]

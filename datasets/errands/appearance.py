@@ -42,7 +42,7 @@ _SATCHEL: tuple[Colour, ...] = ((104, 72, 44), (62, 66, 70), (128, 100, 66))
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """One person's looks; `kind` and `clothing` name them in sentences, the rest follows from it."""
+    """One person's looks; `kind` and `clothing` name them in sentences, and settle the rest."""
 
     kind: Literal["man", "woman", "child"]
     clothing: str

@@ -141,9 +141,7 @@ def test_neighbours_agree_as_by_the_cosines_of_weighted_ngrams(config: DataConfi
 
     def ngrams(text: str) -> Counter[tuple[str, ...]]:
         own = tokenize(text)
-        return Counter(
-            tuple(own[i : i + n]) for n in range(1, 5) for i in range(len(own) - n + 1)
-        )
+        return Counter(tuple(own[i : i + n]) for n in range(1, 5) for i in range(len(own) - n + 1))
 
     spread = Counter(
         ngram
@@ -174,5 +172,3 @@ def test_what_cannot_be_compared_is_refused(config: DataConfig, tmp_path: Path) 
         clip["split"] = "train"
     (Path(config.root) / "clips.json").write_text(json.dumps(clips))
     assert len(load_data(config).test) > 0  # drawn by name
-
-

@@ -34,6 +34,10 @@ Score = Literal["caption", "loss"]
 """What chooses a checkpoint: SODA_c (of clips, CIDEr) of the validation videos, or their loss."""
 
 
+CaptionPairs = dict[str, tuple[tuple[Caption, ...], tuple[Caption, ...]]]
+"""Predicted and true captions of videos, by name."""
+
+
 class CaptionPrediction(NamedTuple):
     """What a model says of one video."""
 
@@ -92,7 +96,8 @@ class CaptioningTask(L.LightningModule):
             self.tokenizer, config, from_plain(CaptionBatchConfig, batches)
         )
         self.score = score
-        self._told: dict[str, tuple[tuple[Caption, ...], tuple[Caption, ...]]] = {}
+        self._told: CaptionPairs = {}
+        self.validated: CaptionPairs = {}
 
     def forward(self, batch: CaptionBatch) -> CaptionerOutput:
         """Return the logits of a batch whose sentences are given."""
@@ -124,9 +129,14 @@ class CaptioningTask(L.LightningModule):
             self.log("val/score", -self.trainer.callback_metrics["val/loss"])
             return
         told, self._told = self._told, {}
-        scores = _score(told, dense=self.net.events is not None)
+        self.validated = told
+        scores = self.score_pairs(told)
         self.log_dict({f"val/{name}": value for name, value in scores.items()})
         self.log("val/score", next(iter(scores.values())))
+
+    def score_pairs(self, told: CaptionPairs) -> dict[str, float]:
+        """Return SODA_c, of clips CIDEr-D, in percent; after it what explains it."""
+        return _score(told, dense=self.net.events is not None)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with warm-up and cosine decay."""
@@ -205,7 +215,7 @@ def _best(captions: Sequence[Caption]) -> list[Caption]:
 def _score(
     told: Mapping[str, tuple[Sequence[Caption], Sequence[Caption]]], *, dense: bool
 ) -> dict[str, float]:
-    """Return SODA_c, of clips CIDEr-D, in percent; after it what explains it."""
+    """Score all videos together: see `CaptioningTask.score_pairs`."""
     true = {name: true for name, (_, true) in told.items() if true}
     found = {name: _best(told[name][0]) for name in true}
     if not true:
