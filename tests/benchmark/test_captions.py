@@ -11,6 +11,7 @@ import pytest
 
 from vidmamba.benchmark import CaptionRecipe, benchmark_captions
 from vidmamba.benchmark.nearest import NearestNeighbours
+from vidmamba.cli import build_parser
 from vidmamba.data import DataConfig, load_data
 from vidmamba.datasets.records import VideoItem
 from vidmamba.metrics.captions import tokenize
@@ -23,6 +24,7 @@ from vidmamba.nn.stack import StackConfig
 from vidmamba.timeline import Caption
 from vidmamba.training import TrainerConfig
 
+ROOT = Path(__file__).resolve().parents[2]
 ANIMALS = ("dog", "cat", "bird")
 PARTS = {"train": range(12), "val": range(12, 15), "test": range(15, 18)}
 
@@ -172,3 +174,16 @@ def test_what_cannot_be_compared_is_refused(config: DataConfig, tmp_path: Path) 
         clip["split"] = "train"
     (Path(config.root) / "clips.json").write_text(json.dumps(clips))
     assert len(load_data(config).test) > 0  # drawn by name
+
+
+def test_the_shipped_config_compares_with_equal_care_and_chooses_by_validation() -> None:
+    path = ROOT / "configs" / "msrvtt_1k_captioning_benchmark.yaml"
+    parser = build_parser(arguments := ["benchmark", f"--config={path}"])
+    options = parser.instantiate(parser.parse_args(arguments)).benchmark
+    assert str(options.output) == f"runs/{path.stem}"
+    assert len(options.seeds) == 5
+    assert options.data.numbers == "msrvtt_1k"
+    assert {*options.recipes} == {"vidmamba", "mean_pooled_lstm", "transformer_decoder"}
+    assert len({len(recipe.variants) for recipe in options.recipes.values()}) == 1
+    # nothing but the network differs
+    assert all(not (r.loss or r.optim or r.trainer) for r in options.recipes.values())

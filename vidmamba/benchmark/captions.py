@@ -141,7 +141,8 @@ def benchmark_captions(
         _train([run for own in runs.values() for run in own], folders, workers)
     rows = [_nearest(known, neighbours)]
     rows += [_row(name, own, folders, known) for name, own in runs.items()]
-    _write(output, rows, known, seeds, [read_run(folder) or {} for folder in folders.values()])
+    records = [read_run(folder) or {} for folder in folders.values()]
+    _write(output, rows, known, seeds, records, jobs)
     return 0
 
 
@@ -241,27 +242,32 @@ def _write(
     data: LabelledSet,
     seeds: Sequence[int],
     records: Sequence[Mapping[str, Any]],
+    jobs: int,
 ) -> None:
     """Print the table and write it, with all that it is made of."""
-    headings = ["", *HEADINGS.values(), "validation CIDEr", "Params", "s/seed", "chosen"]
+    headings = ["", *HEADINGS.values(), "Params", "s/seed"]
     cells = [_cells(row) for row in rows]
     devices = ", ".join(sorted({str(record.get("device")) for record in records}))
     remarks = [
         f"{len(data.train)} training, {len(data.validation)} validation and {len(data.test)} test "
         f"videos; seeds {', '.join(map(str, seeds))}; mean ± standard deviation over them, percent."
-        f" Variants and ways of choosing words by the validation videos alone. On {devices}.",
+        f" Chosen by the validation videos' CIDEr alone: "
+        f"{'; '.join(f'{row.name}: {row.choice} ({row.validation:.1f})' for row in rows)}. "
+        f"s/seed: training, up to {jobs} side by side, on {devices}.",
         *(f"{line}." for line in KNOWN_DIFFERENCES),
     ]
-    table = Table(box=box.SIMPLE_HEAD, title=output.name, title_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD, title=output.name, title_justify="left", padding=(0, 1, 0, 0)
+    )
     for heading in headings:
-        table.add_column(heading)
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=bool(heading))
     for row in cells:
         table.add_row(*row)
     console = Console()
     console.print(table)
     for line in remarks:
         console.print(line, highlight=False, soft_wrap=True)
-    lines = [headings, ["---", *["---:"] * (len(headings) - 2), "---"], *cells]
+    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *cells]
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     text = "\n\n".join([f"# {output.name}", text.strip(), *remarks]) + "\n"
     with written_whole(output / "benchmark.md") as file:
@@ -277,4 +283,4 @@ def _cells(row: Row) -> list[str]:
         for values in ([scores[name] for scores in row.scores] for name in HEADINGS)
     ]
     costs = [short(row.parameters), f"{row.seconds:.0f}"] if row.parameters else ["", ""]
-    return [row.name, *found, f"{row.validation:.1f}", *costs, row.choice]
+    return [row.name, *found, *costs]

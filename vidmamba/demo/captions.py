@@ -30,7 +30,11 @@ CAPTIONER = CaptionerConfig(
 )
 """As in configs/errands_captioning.yaml; chosen on the validation part."""
 
-BATCHES = CaptionBatchConfig(again=1)
+BATCHES = CaptionBatchConfig(again=2)
+LOSS = CaptionLossConfig(again=3.0)
+WORDS = TokenizerConfig(words=500)
+OPTIM = OptimConfig(lr=3e-3)
+BATCH_SIZE = 4
 
 SHOWN = ("sentence", "subject", "verb", "object", "place")
 
@@ -59,14 +63,16 @@ def describe(
     task = make_captioning_task(
         data,
         model=replace(CAPTIONER, stack=replace(CAPTIONER.stack, depth=depth)),
-        optim=OptimConfig(lr=3e-3),
-        loss=CaptionLossConfig(),
+        optim=OPTIM,
+        loss=LOSS,
         batches=BATCHES,
-        words=TokenizerConfig(words=500),
+        words=WORDS,
         data_config=to_plain(data_config),
     )
     epochs = config.caption_epochs
-    trainer = TrainerConfig(epochs=epochs, batch_size=4, validate_every=epochs, wandb=config.wandb)
+    trainer = TrainerConfig(
+        epochs=epochs, batch_size=BATCH_SIZE, validate_every=epochs, wandb=config.wandb
+    )
     run = fit(task, data, trainer, seed=config.seed, output=output, collate=task.collate)
     return Described(run, evaluate_captions(load_captioning_task(run.best), data, part="test"))
 
