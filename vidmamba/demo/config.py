@@ -31,10 +31,10 @@ class DemoConfig:
     fps: float = 5.0
     """Frames embedded a second, half of those that there are: more videos in the same time."""
 
-    epochs: int = 15
+    epochs: int = 12
     """Passes over the training videos of the models that name frames."""
 
-    caption_epochs: int = 20
+    caption_epochs: int = 22
     """Passes of those that write sentences."""
 
     seed: int = 7
