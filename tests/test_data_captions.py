@@ -20,7 +20,9 @@ def write_dense(root: Path, *, videos: int = 6) -> None:
     """Two files in ActivityNet's form, and features of four frames a second."""
     random = np.random.default_rng(0)
     names = [f"v_{number}" for number in range(videos)]
-    features = {name: random.standard_normal((40, 3)).astype(np.float32) for name in names}
+    features: dict[str, Any] = {
+        name: random.standard_normal((40, 3)).astype(np.float32) for name in names
+    }
     np.savez(root / "features.npz", **features)
     (root / "train.json").write_text(json.dumps(dict.fromkeys(names[:-2], DENSE)))
     (root / "val_1.json").write_text(json.dumps(dict.fromkeys(names[-2:], DENSE)))
@@ -93,7 +95,8 @@ def test_whatever_is_wrong_has_a_line_and_the_rest_is_read(
 
 def test_numbers_in_names_may_say_the_parts(tmp_path: Path) -> None:
     names = [f"video{number}" for number in (0, 799, 800, 899, 900, 999)]
-    np.savez(tmp_path / "f.npz", **{name: np.ones((5, 2), dtype=np.float32) for name in names})
+    features: dict[str, Any] = {name: np.ones((5, 2), dtype=np.float32) for name in names}
+    np.savez(tmp_path / "f.npz", **features)
     videos = [
         {"video_id": name, "start": 1.0, "end": 6.0, "captions": ["a", "b"], "category_name": "x"}
         for name in names

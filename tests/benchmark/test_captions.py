@@ -33,7 +33,8 @@ PARTS = {"train": range(12), "val": range(12, 15), "test": range(15, 18)}
 def config(tmp_path: Path) -> DataConfig:
     """Eighteen clips of three animals, in MSVD's packed form."""
     random = np.random.default_rng(0)
-    features, clips = {}, {}
+    features: dict[str, Any] = {}
+    clips = {}
     for part, numbers in PARTS.items():
         for number in numbers:
             animal = number % len(ANIMALS)
