@@ -1,11 +1,14 @@
 """Every shipped config is complete and names only options that exist."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vidmamba.cli import build_parser
 from vidmamba.demo import MODEL, DemoConfig
+from vidmamba.demo.captions import BATCH_SIZE, BATCHES, CAPTIONER, LOSS, OPTIM, WORDS
+from vidmamba.models.backbone import BackboneConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = sorted((ROOT / "configs").glob("*_benchmark.yaml"))  # tests/benchmark reads those
@@ -19,14 +22,38 @@ def test_it_parses_and_writes_to_a_folder_of_its_own_name(config: Path) -> None:
     assert str(options.train.output) == f"runs/{config.stem}"
 
 
-def test_the_errands_config_is_the_demos_model() -> None:
-    path = ROOT / "configs" / "errands_segmentation.yaml"
-    parser = build_parser()
-    options = parser.instantiate(parser.parse_args(["train", f"--config={path}"])).train
-    assert options.model == MODEL
-    assert options.trainer.epochs == DemoConfig().epochs
+BACKBONE = BackboneConfig(image_size=DemoConfig().image_size, pooling="stages")
+
+
+def read(name: str) -> Any:
+    parser = build_parser(arguments := ["train", f"--config={ROOT / 'configs' / name}"])
+    return parser.instantiate(parser.parse_args(arguments)).train
+
+
+@pytest.mark.parametrize("name", ["errands_segmentation.yaml", "errands_captioning.yaml"])
+def test_the_errands_configs_are_the_demos_data(name: str) -> None:
+    options = read(name)
+    assert options.data.backbone == BACKBONE
+    assert options.data.fps == DemoConfig().fps
     assert options.data.backbone.image_size == DemoConfig().image_size
     assert options.seed == DemoConfig().seed
+
+
+def test_the_errands_segmentation_config_is_the_demos_model() -> None:
+    options = read("errands_segmentation.yaml")
+    assert options.model == MODEL
+    assert options.trainer.epochs == DemoConfig().epochs
+
+
+def test_the_errands_captioning_config_is_the_demos_captioner() -> None:
+    options = read("errands_captioning.yaml")
+    assert options.model == CAPTIONER
+    assert options.batches == BATCHES
+    assert options.loss == LOSS
+    assert options.words == WORDS
+    assert options.optim == OPTIM
+    assert options.trainer.epochs == DemoConfig().caption_epochs
+    assert options.trainer.batch_size == BATCH_SIZE
 
 
 def test_a_misspelt_option_is_refused_by_name(

@@ -15,7 +15,17 @@ from vidmamba.metrics import frame_accuracy
 from vidmamba.tasks.checkpoints import load_task
 from vidmamba.timeline import labels_at, load_json
 
-TINY = DemoConfig(videos=10, gap=(10, 20), train_gap=(10, 20), image_size=64, epochs=2, pages=1)
+TINY = DemoConfig(
+    videos=10,
+    validation=0.1,
+    test=0.2,
+    gap=(10, 20),
+    train_gap=(10, 20),
+    image_size=64,
+    epochs=2,
+    caption_epochs=2,
+    pages=1,
+)
 
 
 @pytest.fixture(scope="session")
@@ -34,14 +44,22 @@ def summary(demo: Path) -> dict[str, Any]:
 def test_the_summary_holds_what_scripts_rely_on(summary: dict[str, Any]) -> None:
     scores = {"accuracy", "edit", "f1@10", "f1@25", "f1@50", "memory_accuracy"}
     assert set(summary) == {
-        "model", "probe", "seconds", "checkpoint", "reports", "wandb_dir"
+        "model", "probe", "captions", "captions_without_stack", "seconds", "checkpoint",
+        "captioner", "reports", "wandb_dir",
     }  # fmt: skip
+    for name in ("captions", "captions_without_stack"):
+        told = summary[name]
+        assert {"soda_c", "cider_d", "bleu4", "who_did_what"} <= set(told)
+        assert all(0 <= value <= 100 for value in told["who_did_what"].values())
     for name in ("model", "probe"):
         assert set(summary[name]) == scores
         assert all(0 <= value <= 100 for value in summary[name].values())
     assert Path(summary["checkpoint"]).is_file()
     assert [*Path(summary["wandb_dir"]).glob("*.wandb")]
     assert all(Path(page).is_file() for page in summary["reports"])
+    assert len(summary["reports"]) == 2
+    assert Path(summary["captioner"]).is_file()
+    assert [*Path(summary["captioner"]).parents[1].glob("captions/*.vtt")]
 
 
 def test_evaluate_gives_the_figures_of_the_summary(
@@ -59,10 +77,10 @@ def test_a_predicted_timeline_agrees_with_the_truth_as_often_as_its_page_says(
     clip = read_errands(demo / "errands").part("test")[0]
     names = load_task(Path(summary["checkpoint"])).class_names
     timeline = load_json(demo / "reports" / f"{clip.name}.json")
-    times = (np.arange(clip.num_frames) + 0.5) / clip.fps
-    predicted = labels_at(timeline.segments, times, names, default=-1)
-    assert timeline.duration == pytest.approx(clip.duration, abs=1 / clip.fps)
-    accuracy = frame_accuracy(predicted, clip.labels)
+    times = np.arange(0, clip.num_frames, 2) / clip.fps  # every second frame is embedded
+    predicted = labels_at(timeline.segments, times + 0.5 / clip.fps, names, default=-1)
+    assert timeline.duration == pytest.approx(clip.duration, abs=2 / clip.fps)
+    accuracy = frame_accuracy(predicted, clip.labels_at(times))
     assert f"{accuracy:.1f}" in (demo / "reports" / f"{clip.name}.html").read_text()
 
 
@@ -101,7 +119,8 @@ def test_training_again_from_a_config_reaches_the_same_features(
 ) -> None:
     config = tmp_path / "run.yaml"
     config.write_text(
-        f"data:\n  root: {demo}/errands\n  format: errands\n  backbone:\n    image_size: 64\n"
+        f"data:\n  root: {demo}/errands\n  format: errands\n  fps: 5.0\n"
+        f"  backbone:\n    image_size: 64\n    pooling: stages\n"
         f"model:\n  stack:\n    width: 16\n    depth: 1\n"
         f"trainer:\n  epochs: 1\n  wandb: 'off'\noutput: {tmp_path}/run\n"
     )
@@ -127,7 +146,7 @@ def test_a_checkpoint_refuses_features_of_another_size(
     assert main(["evaluate", checkpoint, f"--config={config}"]) == 1
     message = capsys.readouterr().err
     assert "image_size" in message
-    assert "fps: expected None, found 1.0" in message
+    assert "fps: expected 5.0, found 1.0" in message
 
 
 def test_a_trained_model_takes_a_video_of_one_frame(demo: Path, summary: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "datasets": {"video", "timeline"},
     "report": {"video", "timeline"},
     "tasks": {"models", "losses", "metrics", "datasets", "config", "timeline"},
-    "training": {"tasks", "datasets", "report"},
+    "training": {"tasks", "datasets", "report", "timeline"},
     "evaluation": {"tasks", "metrics", "datasets"},
     "caption_evaluation": {"caption_inference", "evaluation", "tasks", "metrics", "datasets"}
     | {"timeline"},
@@ -32,10 +32,11 @@ ALLOWED: dict[str, set[str]] = {
     | {"report"},
     "caption_inference": {"tasks", "datasets", "features", "timeline"},
     "demo": {"training", "evaluation", "inference", "tasks", "models", "nn", "data", "datasets"}
-    | {"config"},
+    | {"config", "caption_evaluation"},
     "commands": {
         "demo",
         "caption_evaluation",
+        "submission",
         "training",
         "evaluation",
         "inference",
@@ -45,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     }
     | {"data", "datasets", "decoding", "timeline", "config", "metrics"},
     "benchmark": {"training", "evaluation", "decoding", "tasks", "models", "data", "datasets"}
-    | {"metrics", "features", "report", "config"},
+    | {"metrics", "features", "report", "config", "caption_inference"},
     "cli": {"commands", "benchmark"},
 }
 FOLDERS = {"kernels": ROOT / "kernels", "datasets": ROOT / "datasets"}

@@ -1,5 +1,7 @@
 """Training: what a run leaves behind, and that averaged weights are the average."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +9,18 @@ import pytest
 import torch
 
 from vidmamba.datasets.records import LabelledSet, VideoItem
+from vidmamba.models.captioner import CaptionerConfig
+from vidmamba.models.captioner_events import EventConfig
+from vidmamba.models.decoder import DecoderConfig
 from vidmamba.models.segmenter import SegmenterConfig
+from vidmamba.models.tokenizer import TokenizerConfig
 from vidmamba.nn.stack import StackConfig
+from vidmamba.tasks.caption_losses import CaptionLossConfig
+from vidmamba.tasks.caption_setup import make_captioning_task
 from vidmamba.tasks.checkpoints import load_task
 from vidmamba.tasks.optim import OptimConfig
 from vidmamba.tasks.segmentation import LossConfig, SegmentationTask, make_task
+from vidmamba.timeline import Caption
 from vidmamba.training import TrainerConfig, fit, seed_everything
 
 
@@ -98,3 +107,28 @@ def test_where_nothing_is_held_back_the_best_checkpoint_is_the_last(tmp_path: Pa
 def test_an_average_that_keeps_all_or_nothing_is_refused(ema: float) -> None:
     with pytest.raises(ValueError, match=str(ema)):
         TrainerConfig(ema=ema)
+
+
+def test_a_captioners_run_has_a_table_of_truth_prediction_and_scores(tmp_path: Path) -> None:
+    """The offline run's files hold the table, a row a validation video."""
+    captions = (Caption(start=0.0, end=2.0, text="It moves."),)
+    items = tuple(replace(_video(number), captions=captions) for number in range(4))
+    data = replace(_set(), train=items[1:], validation=items[:1])
+    task = make_captioning_task(
+        data,
+        model=CaptionerConfig(
+            stack=StackConfig(width=8, depth=0),
+            events=EventConfig(lengths=(10.0,)),
+            decoder=DecoderConfig(vocabulary=1, width=8, depth=1),
+        ),
+        optim=OptimConfig(),
+        loss=CaptionLossConfig(),
+        words=TokenizerConfig(words=300, least_count=1),
+        data_config={},
+    )
+    trainer = TrainerConfig(epochs=1, batch_size=2, wandb="offline")
+    fit(task, data, trainer, seed=0, output=tmp_path, collate=task.collate)
+    tables = [json.loads(path.read_text()) for path in tmp_path.rglob("captions*.table.json")]
+    (table,) = tables
+    assert table["columns"] == ["video", "truth", "prediction", "soda_c", "precision", "recall"]
+    assert table["data"][0][:2] == ["v0", "0.0-2.0 s  It moves."]

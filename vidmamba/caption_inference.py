@@ -11,6 +11,9 @@ from vidmamba.tasks.caption_batches import frame_edges
 from vidmamba.tasks.captioning import CaptioningTask
 from vidmamba.timeline import Caption, Segment, Timeline, segments_from_frames
 
+AT_ONCE = 16_384
+"""Frames, with padding, of the videos that are captioned side by side; one video may have more."""
+
 
 def caption_features(
     task: CaptioningTask,
@@ -33,10 +36,21 @@ def caption_features(
 def caption_items(
     task: CaptioningTask, items: Sequence[VideoItem]
 ) -> dict[str, tuple[Caption, ...]]:
-    """Return the captions of each of a data set's videos, by its name."""
-    return {
-        item.name: caption_features(task, item.read_features(), item.timestamps) for item in items
-    }
+    """Return the captions of each of a data set's videos, by its name; short ones side by side."""
+    found: dict[str, tuple[Caption, ...]] = {}
+    waiting: list[VideoItem] = []
+    for place, item in enumerate(items):
+        waiting.append(item)
+        longest = max(other.num_frames for other in waiting)
+        following = items[place + 1].num_frames if place + 1 < len(items) else AT_ONCE
+        if (len(waiting) + 1) * max(longest, following) <= AT_ONCE:
+            continue
+        features = [other.read_features() for other in waiting]
+        edges = [frame_edges(other.timestamps) for other in waiting]
+        told = task.predict_all(features, edges)
+        found |= {other.name: one.captions for other, one in zip(waiting, told, strict=True)}
+        waiting = []
+    return found
 
 
 def caption_timeline(task: CaptioningTask, features: StoredFeatures) -> Timeline:

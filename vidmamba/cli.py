@@ -7,7 +7,7 @@ from inspect import signature
 from jsonargparse import ArgumentParser
 
 from vidmamba import __version__
-from vidmamba.benchmark import benchmark
+from vidmamba.benchmark import benchmark, benchmark_captions
 from vidmamba.commands.demo import demo
 from vidmamba.commands.evaluate import evaluate
 from vidmamba.commands.extract import extract
@@ -30,9 +30,15 @@ COMMANDS: dict[str, Function] = {
 }
 
 
+BENCHMARKS: dict[str, Function] = {"segmentation": benchmark, "captioning": benchmark_captions}
+
+
 def functions_of(arguments: Sequence[str]) -> dict[str, Function]:
-    """Return what each sub-command calls; `train` is another function for another task."""
-    return COMMANDS | {"train": TRAIN[task_of(arguments, TRAIN)]}
+    """Return what each sub-command calls; two are other functions for other tasks."""
+    return COMMANDS | {
+        "train": TRAIN[task_of(arguments, TRAIN)],
+        "benchmark": BENCHMARKS[task_of(arguments, BENCHMARKS)],
+    }
 
 
 def build_parser(arguments: Sequence[str] = ()) -> ArgumentParser:

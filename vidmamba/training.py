@@ -21,10 +21,12 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vidmamba.datasets.batching import Batch, Collate, collate_of, make_loader
+from vidmamba.datasets.batching import Collate, collate_of, make_loader
 from vidmamba.datasets.records import LabelledSet, VideoItem
 from vidmamba.report.ribbons import draw_ribbons
+from vidmamba.tasks.captioning import CaptioningTask
 from vidmamba.tasks.segmentation import SegmentationTask
+from vidmamba.timeline import Caption
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +121,8 @@ def fit(
         callbacks.append(EMAWeightAveraging(decay=config.ema, use_buffers=False))
     if config.ribbons and isinstance(logger, WandbLogger) and isinstance(task, SegmentationTask):
         callbacks.append(RibbonLog(data.validation[: config.ribbons], every=10))
+    if isinstance(logger, WandbLogger) and isinstance(task, CaptioningTask):
+        callbacks.append(CaptionTable())
     with quiet_lightning():
         trainer = _make_trainer(config, logger, callbacks)
     train, held_back = (
@@ -181,7 +185,7 @@ class FramesPerSecond(Callback):
         self._start, self._frames = time.perf_counter(), 0
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, _: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, _: int
     ) -> None:
         """Count the real frames of a batch."""
         self._frames += int(batch.mask.sum())
@@ -213,6 +217,34 @@ class RibbonLog(Callback):
             picture = draw_ribbons(rows, task.class_names)
             # one key a video: W&B warns of pictures of different sizes under one
             logger.log_image(f"val/ribbons_{number}", [picture], caption=[item.name])
+
+
+class CaptionTable(Callback):
+    """Log a table of videos: what people said of each, what the model says, and its scores."""
+
+    MOST = 50
+    """Videos in a table."""
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log the table of the validation that just ended."""
+        task, logger = pl_module, trainer.logger
+        assert isinstance(task, CaptioningTask)
+        assert isinstance(logger, WandbLogger)
+        rows: list[list[str | float]] = []
+        names: list[str] = []
+        for video, (predicted, true) in [*task.validated.items()][: self.MOST]:
+            if not true:
+                continue
+            scores = task.score_pairs({video: (predicted, true)})
+            names = [*scores]
+            rows.append([video, _lines(true), _lines(predicted), *scores.values()])
+        if rows:
+            columns = ["video", "truth", "prediction", *names]
+            logger.log_table("val/captions", columns=columns, data=rows)
+
+
+def _lines(captions: Sequence[Caption]) -> str:
+    return "\n".join(f"{one.start:.1f}-{one.end:.1f} s  {one.text}" for one in captions)
 
 
 def _make_trainer(config: TrainerConfig, logger: Logger, callbacks: list[Callback]) -> L.Trainer:

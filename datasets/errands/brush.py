@@ -94,12 +94,13 @@ def draw_thing(
     x, y = centre
     half = size / 2
     if thing.kind == "box":
-        brush.box(x - half, y - half, x + half, y + half * 0.55, colour)
+        wide, top = half * 1.25, y + half * 0.2  # flat: in a small picture, kinds are outlines
+        brush.box(x - wide, y - half * 0.75, x + wide, top, colour)
         brush.polygon(
-            [(x - half, y + half * 0.55), (x - half * 0.6, y + half),
-             (x + half * 1.3, y + half), (x + half, y + half * 0.55)], light,
+            [(x - wide, top), (x - wide * 0.6, y + half * 0.65),
+             (x + wide * 1.3, y + half * 0.65), (x + wide, top)], light,
         )  # fmt: skip
-        brush.box(x - half * 0.15, y - half, x + half * 0.15, y + half * 0.55, dark)
+        brush.box(x - half * 0.15, y - half * 0.75, x + half * 0.15, top, dark)
     elif thing.kind == "bag":
         handle = [(x + half * 0.45 * math.cos(a), y + half * (0.3 + 0.7 * math.sin(a)))
                   for a in np.linspace(0, math.pi, 9)]  # fmt: skip
@@ -115,9 +116,12 @@ def draw_thing(
         brush.box(x - size * 0.13, y + half * 0.7, x + size * 0.13, y + half, (240, 240, 240))
         brush.box(x - size * 0.24, y - half * 0.55, x + size * 0.24, y - half * 0.1, light)
     elif thing.kind == "book":
-        brush.box(x - half * 0.75, y - half, x + half * 0.75, y + half, colour)
-        brush.box(x - half * 0.75, y - half, x - half * 0.5, y + half, dark)
-        brush.box(x - half * 0.3, y + half * 0.2, x + half * 0.55, y + half * 0.6, light)
+        brush.box(x - half * 0.6, y - half * 1.15, x + half * 0.6, y + half * 1.15, colour)
+        brush.box(x - half * 0.6, y - half * 1.15, x - half * 0.4, y + half * 1.15, dark)
+        brush.box(
+            x + half * 0.45, y - half * 1.05, x + half * 0.6, y + half * 1.05, (244, 240, 226)
+        )
+        brush.box(x - half * 0.25, y + half * 0.3, x + half * 0.35, y + half * 0.75, light)
     else:
         brush.disc(centre, half, dark)
         brush.disc((x - half * 0.1, y + half * 0.1), half * 0.85, colour)

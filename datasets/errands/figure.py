@@ -13,7 +13,7 @@ from vidmamba.datasets.errands.poses import Joints, Pose
 
 # of a body's height
 THIGH, SHIN, TRUNK, UPPER_ARM, FOREARM = 0.25, 0.24, 0.31, 0.165, 0.16
-HEAD, THING_SIZE = 0.088, 0.21
+HEAD, THING_SIZE = 0.088, 0.4
 
 
 class Sprite(NamedTuple):

@@ -24,7 +24,7 @@ from vidmamba.timeline import runs
 from vidmamba.video.writer import VideoWriter
 
 ANNOTATIONS = "annotations.json"
-FORMAT = "vidmamba-errands-1"
+FORMAT = "vidmamba-errands-2"
 
 _STARTED = "config.json"
 _CRF, _PRESET = 28, "ultrafast"

@@ -18,6 +18,7 @@ from vidmamba.datasets.errands import (
     generate_errands,
     read_errands,
 )
+from vidmamba.datasets.errands.appearance import draw_person_at_random
 from vidmamba.datasets.errands.grammar import write_script
 from vidmamba.datasets.errands.plan import PARTS, plan_clips
 from vidmamba.datasets.errands.render import render
@@ -338,3 +339,15 @@ def test_a_frame_wise_probe_sees_the_acts_and_fails_on_memory(tmp_path: Path) ->
             hits[label in labelled.memory_classes].append(guess == label)
     assert np.mean(hits[True]) < 0.6
     assert np.mean(hits[False]) > 0.8
+
+
+def test_one_name_has_one_look_and_each_kind_its_height() -> None:
+    random = np.random.default_rng(0)
+    drawn = [draw_person_at_random(random, avoid=frozenset()) for _ in range(400)]
+    looks = {(person.kind, person.clothing): person for person in drawn}
+    assert all(looks[person.kind, person.clothing] == person for person in drawn)
+    assert len(looks) == 24
+    heights = {kind: [p.height for p in drawn if p.kind == kind] for kind in ("man", "child")}
+    assert max(heights["child"]) < min(heights["man"])
+    with_avoided = draw_person_at_random(random, avoid=frozenset([*looks][1:]))
+    assert (with_avoided.kind, with_avoided.clothing) == next(iter(looks))

@@ -111,6 +111,7 @@ def test_the_identity_names_every_change() -> None:
         {"name": "deit_tiny_patch16_224"},
         {"image_size": 48},
         {"pooling": "token"},
+        {"pooling": "stages"},
         {"precision": "bfloat16"},
     ]
     others = {identity(**change) for change in changes}
@@ -156,6 +157,20 @@ def test_token_and_average_are_the_transformers_own() -> None:
     tokens = model.forward_features(token.transform(frames))  # T 1+4 D, behind the norm
     torch.testing.assert_close(token(frames), tokens[:, 0])
     torch.testing.assert_close(average(frames), tokens[:, 1:].mean(dim=1))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0", "mobilenetv3_small_050"])
+def test_stages_are_the_means_of_the_maps_that_timm_gives_as_features(name: str) -> None:
+    frames = _frames()
+    backbone = FrozenBackbone(BackboneConfig(name, "random", image_size=64, pooling="stages"))
+    whole = _random(name, 64).model
+    features: Any = timm.create_model(name, features_only=True).eval()
+    features.load_state_dict(whole.state_dict(), strict=False)
+    with torch.no_grad():
+        maps = features(backbone.transform(frames))
+    expected = torch.cat([each.mean(dim=(2, 3)) for each in maps], dim=1)
+    assert backbone.width == sum(each.shape[1] for each in maps)
+    assert _relative(backbone(frames), expected) < 1e-4
 
 
 @pytest.mark.parametrize("name", ["resnet18", "convnext_atto"])

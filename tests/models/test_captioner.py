@@ -16,10 +16,10 @@ from vidmamba.models.captioner_events import (
     find_events,
     typical_lengths,
 )
-from vidmamba.models.captioner_window import Window
+from vidmamba.models.captioner_window import MeanWindow, Window
 from vidmamba.models.decoder import DecoderConfig
 from vidmamba.models.generation import GenerationConfig
-from vidmamba.models.telling import tell
+from vidmamba.models.telling import tell, tell_all
 from vidmamba.models.tokenizer import TokenizerConfig, train_tokenizer
 from vidmamba.nn.stack import StackConfig
 
@@ -144,6 +144,21 @@ def test_a_window_takes_the_states_of_its_places_and_the_ends_beyond_the_video()
     assert found[1, :, 0].tolist() == pytest.approx([1.5, 3.5, 5.0, 5.0])
 
 
+def test_a_mean_window_is_the_mean_of_the_real_states_of_the_span() -> None:
+    states = torch.randn(2, 10, 3)
+    states[1, 6:] = float("nan")  # padding
+    found = MeanWindow()(
+        states,
+        torch.tensor([10, 6]),
+        torch.tensor([0, 1, 0, 1]),
+        torch.tensor([[2.0, 6.0], [3.2, 9.0], [0.0, 10.0], [8.0, 9.0]]),
+    )
+    expected = [states[0, 2:6], states[1, 3:6], states[0], states[1, 5:6]]
+    assert found.shape == (4, 1, 3)
+    for row, part in zip(found, expected, strict=True):
+        torch.testing.assert_close(row[0], part.mean(dim=0))
+
+
 def batch() -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(3)
     mask = torch.zeros(3, 12, dtype=torch.bool)
@@ -248,6 +263,24 @@ def test_a_sentence_does_not_depend_on_those_written_beside_it(
     whole = tell(talkative(), features, TOKENIZER, config)
     monkeypatch.setattr("vidmamba.models.telling.AT_ONCE", 1)
     assert tell(talkative(), features, TOKENIZER, config).texts == whole.texts
+
+
+def test_videos_told_side_by_side_are_told_as_each_alone() -> None:
+    net, config = talkative(), GenerationConfig(max_tokens=5)
+    videos = [torch.randn(frames, 4) for frames in (30, 11, 50)]
+    mask = torch.zeros(3, 50, dtype=torch.bool)
+    padded = torch.full((3, 50, 4), float("nan"))
+    for row, video in enumerate(videos):
+        mask[row, : len(video)] = True
+        padded[row, : len(video)] = video
+    for video, told in zip(videos, tell_all(net, padded, mask, TOKENIZER, config), strict=True):
+        alone = tell(net, video, TOKENIZER, config)
+        assert told.texts == alone.texts
+        torch.testing.assert_close(told.spans, alone.spans, rtol=1e-4, atol=1e-3)
+        assert told.scores == pytest.approx(alone.scores, rel=1e-3)
+        assert told.frames is not None
+        assert alone.frames is not None
+        torch.testing.assert_close(told.frames, alone.frames, rtol=1e-4, atol=1e-4)
 
 
 def test_nothing_found_is_nothing_told() -> None:

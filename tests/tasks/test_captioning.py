@@ -257,6 +257,33 @@ def test_a_batch_holds_each_sentence_at_its_frames() -> None:
     assert [p.tolist() for p in peaks] == [[6, 23], [7, 24], [8, 25]]
 
 
+def test_what_is_told_again_is_of_an_event_before_and_starts_with_the_end() -> None:
+    data = labelled_set(3)
+    make = collator(data, jitter=0.0, again=2)
+    batch = make(data.train)
+    assert batch.again.tolist() == [False] * 6 + [True] * 6
+    for row in torch.nonzero(batch.again).flatten().tolist():
+        item = data.train[int(batch.videos[row])]
+        first, second = item.captions
+        assert batch.spans[row].tolist() == pytest.approx([second.start * 4, second.end * 4])
+        assert batch.tokens[row, 0] == make.tokenizer.end
+        assert make.tokenizer.decode(batch.tokens[row, 1:].tolist()) == first.text
+
+
+def test_what_is_told_again_has_a_loss_of_its_own_and_moves_no_other() -> None:
+    data = labelled_set(4)
+    plain = new_task(data, batches=CaptionBatchConfig(jitter=0.0)).eval()
+    task = new_task(data, batches=CaptionBatchConfig(jitter=0.0, again=1)).eval()
+    one, other = losses_of(plain, data.train), losses_of(task, data.train)
+    assert {*other} == {*one, "again"}
+    for name, loss in one.items():
+        torch.testing.assert_close(loss, other[name])
+    weighted = new_task(
+        data, batches=CaptionBatchConfig(again=1), loss=CaptionLossConfig(again=0.0)
+    )
+    assert "again" not in losses_of(weighted, data.train)
+
+
 def test_jitter_moves_bounds_no_further_than_asked_and_times_tell_where_they_were() -> None:
     data = labelled_set(8)
     make = collator(data, jitter=0.2, time_tokens=1001)

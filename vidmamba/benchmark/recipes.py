@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vidmamba.config import from_plain, to_plain
+from vidmamba.config import Config, from_plain, to_plain
 from vidmamba.models.segmenter import SegmenterConfig
 from vidmamba.tasks.optim import OptimConfig
 from vidmamba.tasks.segmentation import LossConfig
@@ -129,7 +129,7 @@ def _candidates(name: str, recipe: Recipe, base: Settings) -> Iterator[Candidate
         yield Candidate(recipe=name, variant=variant, settings=override(settings, changes, at=at))
 
 
-def override(settings: Settings, changes: Mapping[str, Any], *, at: str) -> Settings:
+def override(settings: Config, changes: Mapping[str, Any], *, at: str) -> Config:
     """Return the settings with some nested fields set.
 
     Raises:
@@ -137,7 +137,7 @@ def override(settings: Settings, changes: Mapping[str, Any], *, at: str) -> Sett
     """
     merged = _merge(to_plain(settings), changes, at)
     try:
-        return from_plain(Settings, merged)
+        return from_plain(type(settings), merged)
     except ValueError as error:
         raise ValueError(f"{at}: {error}") from error
 

@@ -23,6 +23,7 @@ from vidmamba.evaluation import (
 )
 from vidmamba.metrics.captions import KNOWN_DIFFERENCES
 from vidmamba.metrics.videos import CompatName
+from vidmamba.submission import write_submission
 from vidmamba.tasks.captioning import CaptioningTask
 from vidmamba.tasks.checkpoints import load_checkpoint
 from vidmamba.tasks.classification import ClassificationTask
@@ -38,6 +39,7 @@ def evaluate(
     compat: CompatName | None = None,
     decoding: DecodingConfig = DecodingConfig(),
     out: Path | None = None,
+    submission: Path | None = None,
 ) -> int:
     """Score a checkpoint on videos it was not trained on.
 
@@ -51,6 +53,7 @@ def evaluate(
         decoding: How a segmentation model's frames get their labels; what it learns from are the
             training videos.
         out: File for the scores, as JSON.
+        submission: File for a captioner's sentences in the form that ActivityNet's server takes.
     """
     task = load_checkpoint(checkpoint)
     if not isinstance(task, SegmentationTask | ClassificationTask | CaptioningTask):
@@ -75,10 +78,20 @@ def evaluate(
             console.print(score_table({"right, %": evaluation.who_did_what}, title="Who did what"))
         for line in KNOWN_DIFFERENCES:
             console.print(f"{line}.", highlight=False, soft_wrap=True)
+    if submission is not None:
+        if not isinstance(evaluation, CaptionEvaluation):
+            raise ValueError(f"--submission is for captions; {checkpoint} writes none")
+        write_submission(evaluation.predicted, submission, external_data=_backbone_of(task))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(evaluation.as_dict(), indent=1) + "\n")
     return 0
+
+
+def _backbone_of(task: CaptioningTask | SegmentationTask | ClassificationTask) -> str:
+    """Say what was learnt from other data: the frames' backbone."""
+    backbone = task.feature_key.get("backbone")
+    return "frame features made elsewhere" if backbone is None else f"backbone {backbone['name']}"
 
 
 def _data_of(config: Path) -> DataConfig:

@@ -4,7 +4,7 @@ import os
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from vidmamba.datasets.feature_file import Layout
 from vidmamba.datasets.formats import Format, options_of
@@ -15,6 +15,19 @@ _OF_MSTCN = {"split", "stride", "validation", "validation_seed", "background", "
 _OF_MSTCN |= {"video_class_pattern"}
 _OF_VIDEOS = {"videos", "backbone", "fps", "store"}
 _OF_FEATURES = {"features", "layout", "fps", "stride"}
+_OF_CAPTIONS = {"annotations", "numbers", "validation", "validation_seed", "test", "test_seed"}
+
+CaptionFormat = Literal[
+    "activitynet_captions",
+    "youcook2",
+    "msrvtt",
+    "msvd_text",
+    "msvd_csv",
+    "coco_captions",
+    "vid2seq",
+    "packed_clips",
+]
+"""Files of sentences about videos."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +42,19 @@ class DataConfig:
     root: str
     """Folder of the data set; `~` and `$VARIABLES` are filled in."""
 
-    format: Literal["mstcn", "errands", Format] = "mstcn"
+    format: Literal["mstcn", "errands", Format, CaptionFormat] = "mstcn"
     """What lies in root. mstcn: feature files, groundTruth, mapping.txt and splits. errands: videos
     we rendered. Segments: breakfast, assembly101_coarse, assembly101_fine, activitynet (THUMOS and
     HACS too), coin, epic_kitchens, segments_csv (video,start,end,label). Labels of whole videos:
-    class_folders, video_list (path,label), ucf101, kinetics, something_something."""
+    class_folders, video_list (path,label), ucf101, kinetics, something_something. Sentences:
+    activitynet_captions, youcook2 (its own files or PDVC's), msrvtt, msvd_text, msvd_csv,
+    coco_captions, vid2seq, packed_clips."""
 
     annotations: tuple[str, ...] | None = None
     """Files or the folder of the annotations, in root; null for the names that the format gives
-    them (all but mstcn, errands, class_folders)."""
+    them (all but mstcn, errands, class_folders). A file of sentences is named, with the part of the
+    data set that it is before it where it does not say, and behind it the key of the object where
+    it holds several: train=captions.json#train."""
 
     classes: str | None = None
     """File in root with a class a line, or `number class`; null for the classes that are found (all
@@ -48,7 +65,12 @@ class DataConfig:
 
     features: str | None = None
     """Folder of `<video>.npy` files, in root, instead of videos; times stand in
-    `<video>.timestamps.npy`, or follow from fps (all but mstcn, errands)."""
+    `<video>.timestamps.npy`, or follow from fps (all but mstcn, errands). For sentences also an
+    .npz file of arrays; without fps, features are spread evenly over each video."""
+
+    numbers: Literal["msrvtt_1k", "msvd"] | None = None
+    """Parts by the numbers in the videos' names: MSR-VTT's video0 to video999 in 800, 100 and 100,
+    or MSVD's usual split (sentences)."""
 
     layout: Layout = "auto"
     """Axes of the feature files: TD, DT, or auto where their lengths tell (features)."""
@@ -142,6 +164,8 @@ class DataConfig:
             return _OF_MSTCN
         if self.format == "errands":
             return {"backbone", "fps", "store"}
+        if self.format in get_args(CaptionFormat):
+            return _OF_CAPTIONS | (_OF_VIDEOS if self.features is None else _OF_FEATURES)
         own = options_of(self.format) | {"validation", "validation_seed"}
         return own | (_OF_VIDEOS if self.features is None else _OF_FEATURES)
 

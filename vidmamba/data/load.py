@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vidmamba.data.captions import READERS, load_captions
 from vidmamba.data.config import DataConfig, expand_folder
 from vidmamba.datasets.errands import errands_set
 from vidmamba.datasets.feature_file import FeatureFile, fingerprint, open_feature_files
@@ -39,6 +40,7 @@ def load_data(config: DataConfig) -> LabelledSet:
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder; data.root must name the data set's folder")
     loaders = {"mstcn": _load_mstcn, "errands": _load_errands}
+    loaders |= dict.fromkeys(READERS, load_captions)
     data = loaders.get(config.format, _load_annotated)(root, config)
     if config.evaluation_stride is None:
         return data

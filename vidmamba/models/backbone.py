@@ -15,6 +15,7 @@ from timm.models import get_pretrained_cfg, load_state_dict
 from torch import Tensor, nn
 
 from vidmamba.models.folding import fold_for_cpu
+from vidmamba.models.stages import StageMeans
 from vidmamba.models.transform import FrameTransform
 
 EMBEDDED = "tf_efficientnet_lite0"
@@ -34,16 +35,19 @@ class BackboneConfig:
     (from the Hugging Face hub), `random` (seeded, for tests), or a .pth or .safetensors file."""
     image_size: int | None = None
     """Side of the square frame that the model sees, in pixels; the model's own if not given."""
-    pooling: Literal["average", "token"] = "average"
-    """`average` over the picture, or the class `token` of a transformer that has one."""
+    pooling: Literal["average", "token", "stages"] = "average"
+    """`average` over the picture, the class `token` of a transformer that has one, or `stages`: the
+    averages of the maps of all stages, which keep colours and small things."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """`bfloat16` is autocast, on CUDA alone: faster there, and other features."""
 
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 1:
             raise ValueError(f"image_size must be at least 1, got {self.image_size}")
-        if self.pooling not in {"average", "token"}:
-            raise ValueError(f"pooling must be 'average' or 'token', got {self.pooling!r}")
+        if self.pooling not in {"average", "token", "stages"}:
+            raise ValueError(
+                f"pooling must be 'average', 'token' or 'stages', got {self.pooling!r}"
+            )
         if self.precision not in {"float32", "bfloat16"}:
             raise ValueError(f"precision must be 'float32' or 'bfloat16', got {self.precision!r}")
 
@@ -63,9 +67,9 @@ class FrozenBackbone(nn.Module):
         super().__init__()
         self.config = config
         model = _create(config)
-        _set_pooling(model, config)
+        data = resolve_model_data_config(model)
+        model = _set_pooling(model, config)
         self.model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        data = resolve_model_data_config(self.model)
         self.transform = FrameTransform(
             image_size=_image_size(data["input_size"], config),
             crop_pct=data["crop_pct"],
@@ -237,8 +241,12 @@ def _without_head(model: Any) -> nn.Module:
     return model
 
 
-def _set_pooling(model: Any, config: BackboneConfig) -> None:
-    """Choose timm's own pooling, behind the norm that the model has there."""
+def _set_pooling(model: Any, config: BackboneConfig) -> Any:
+    """Choose timm's own pooling, behind the norm that the model has there; or our own of stages."""
+    if config.pooling == "stages":
+        if not hasattr(model, "forward_intermediates"):
+            raise ValueError(f"{config.name} does not show its stages; use pooling='average'")
+        return StageMeans(model)
     if config.pooling == "token":
         if getattr(model, "cls_token", None) is None or not hasattr(model, "global_pool"):
             raise ValueError(f"{config.name} has no class token; use pooling='average'")
@@ -246,6 +254,7 @@ def _set_pooling(model: Any, config: BackboneConfig) -> None:
     elif hasattr(model, "cls_token") and model.global_pool not in {"avg", ""}:
         # a convolutional network keeps its own pooling, CLIP's attention pooling included
         model.reset_classifier(0, global_pool="avg")
+    return model
 
 
 def _image_size(input_size: tuple[int, ...], config: BackboneConfig) -> int:

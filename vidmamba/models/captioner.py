@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vidmamba.models.augment import AugmentConfig
 from vidmamba.models.captioner_events import EventConfig, EventHead, EventMaps
-from vidmamba.models.captioner_window import Window
+from vidmamba.models.captioner_window import MeanWindow, Window
 from vidmamba.models.decoder import DecoderConfig, TokenDecoder
 from vidmamba.models.encoder import Encoder
 from vidmamba.models.heads import FrameHead
@@ -40,6 +40,10 @@ class CaptionerConfig:
 
     context: float = 0.25
     """How far the window reaches beyond its event at each end, as a share of the event."""
+
+    pooled: bool = False
+    """Whether a sentence is written from the mean of its event's states alone, instead of a
+    window."""
 
     def __post_init__(self) -> None:
         if self.window < 1 or self.context < 0:
@@ -87,7 +91,11 @@ class Captioner(nn.Module):
         if lengths is None:
             raise ValueError("events.lengths is made from training captions; here it must be set")
         self.events = EventHead(width, lengths) if lengths else None
-        self.window = Window(width, rows=config.window, context=config.context)
+        self.window: Window | MeanWindow
+        if config.pooled:
+            self.window = MeanWindow()
+        else:
+            self.window = Window(width, rows=config.window, context=config.context)
         shape = replace(config.decoder, vocabulary=vocabulary, memory_width=width)
         self.decoder = TokenDecoder(shape)
         self.mentions = nn.Linear(width, vocabulary)

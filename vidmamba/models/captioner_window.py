@@ -5,6 +5,7 @@ import math
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 FREQUENCIES = 4
 """Sines and cosines that tell where in its event a state lies, each of twice the last one's."""
@@ -49,6 +50,26 @@ class Window(nn.Module):
         row = videos[:, None]
         found = torch.lerp(states[row, before], states[row, after], weight)
         return found + self.place(_describe(share, length).to(states.dtype))
+
+
+class MeanWindow(nn.Module):
+    """The mean state of an event, as its one row (Venugopalan et al., 2015)."""
+
+    def forward(
+        self,
+        states: Float[Tensor, "B T D"],
+        lengths: Int[Tensor, " B"],
+        videos: Int[Tensor, " R"],
+        spans: Float[Tensor, "R 2"],
+    ) -> Float[Tensor, "R 1 D"]:
+        """Return the mean of each event's states; the arguments are those of `Window`."""
+        # float64: differences of long sums
+        sums = F.pad(states.double().cumsum(dim=1), (0, 0, 1, 0))  # B T+1 D
+        last = lengths[videos]
+        start = spans[:, 0].floor().long().clamp(min=0).minimum(last - 1)
+        end = spans[:, 1].ceil().long().maximum(start + 1).minimum(last)
+        found = sums[videos, end] - sums[videos, start]
+        return (found / (end - start).unsqueeze(-1)).unsqueeze(1).to(states.dtype)
 
 
 def _describe(share: Float[Tensor, " rows"], length: Float[Tensor, "R 1"]) -> Tensor:

@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from vidmamba.models.memory import Memory, MemoryAttention
 from vidmamba.nn.mamba2 import Mamba2Config, Mamba2Mixer
 from vidmamba.nn.mixer import Mamba1Mixer, MambaConfig, MixerState
+from vidmamba.nn.token_rivals import AttentionTokens, LSTMTokens
+
+TokenMixer = Mamba1Mixer | Mamba2Mixer | LSTMTokens | AttentionTokens
+"""What a decoder's block may carry tokens on with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +29,9 @@ class DecoderConfig:
     depth: int = 4
     """How many blocks follow each other."""
 
-    mixer: Literal["mamba1", "mamba2"] = "mamba1"
-    """What carries the tokens before into the next one."""
+    mixer: Literal["mamba1", "mamba2", "lstm", "attention"] = "mamba1"
+    """What carries the tokens before into the next one; attention makes each block a Transformer's,
+    with a feed-forward layer."""
 
     mamba1: MambaConfig = field(default_factory=MambaConfig)
     """Sizes of the mixers where ``mixer`` is mamba1."""
@@ -63,10 +68,10 @@ class DecoderConfig:
                 "attend_every and memory_width must not be negative, got "
                 f"{self.attend_every}, {self.memory_width}"
             )
-        if self.attend_every and self.width % self.heads:
+        if (self.attend_every or self.mixer == "attention") and self.width % self.heads:
             raise ValueError(f"width {self.width} must split into {self.heads} equal heads")
-        if self.mixer not in ("mamba1", "mamba2"):
-            raise ValueError(f"mixer must be mamba1 or mamba2, got {self.mixer!r}")
+        if self.mixer not in ("mamba1", "mamba2", "lstm", "attention"):
+            raise ValueError(f"mixer must be mamba1, mamba2, lstm or attention, got {self.mixer!r}")
         if not 0 <= self.dropout < 1 or not 0 < self.norm_epsilon < 1:
             raise ValueError(
                 "dropout must lie in [0, 1) and norm_epsilon in (0, 1), got "
@@ -115,12 +120,7 @@ class DecoderBlock(nn.Module):
     def __init__(self, config: DecoderConfig, *, attends: bool) -> None:
         super().__init__()
         self.norm = nn.RMSNorm(config.width, eps=config.norm_epsilon)
-        self.mixer: Mamba1Mixer | Mamba2Mixer
-        if config.mixer == "mamba1":
-            self.mixer = Mamba1Mixer(config.width, config.mamba1)
-        else:
-            self.mixer = Mamba2Mixer(config.width, config.mamba2)
-            self.mixer.norm.eps = config.norm_epsilon
+        self.mixer = _make_mixer(config)
         self.attention: MemoryAttention | None = None
         if attends:
             self.attention = MemoryAttention(
@@ -128,6 +128,14 @@ class DecoderBlock(nn.Module):
                 heads=config.heads,
                 memory_width=config.memory_width or config.width,
                 norm_epsilon=config.norm_epsilon,
+            )
+        self.feed: nn.Sequential | None = None
+        if config.mixer == "attention":
+            self.feed = nn.Sequential(
+                nn.RMSNorm(config.width, eps=config.norm_epsilon),
+                nn.Linear(config.width, 4 * config.width),
+                nn.GELU(),
+                nn.Linear(4 * config.width, config.width),
             )
         self.dropout = nn.Dropout(config.dropout)
 
@@ -143,9 +151,21 @@ class DecoderBlock(nn.Module):
         return self._look(x + self.dropout(found), memory), state
 
     def _look(self, x: Tensor, memory: Memory | None) -> Tensor:
-        if self.attention is None or memory is None:
-            return x
-        return x + self.dropout(self.attention(x, memory))
+        if self.attention is not None and memory is not None:
+            x = x + self.dropout(self.attention(x, memory))
+        return x if self.feed is None else x + self.dropout(self.feed(x))
+
+
+def _make_mixer(config: DecoderConfig) -> TokenMixer:
+    if config.mixer == "lstm":
+        return LSTMTokens(config.width)
+    if config.mixer == "attention":
+        return AttentionTokens(config.width, heads=config.heads)
+    if config.mixer == "mamba1":
+        return Mamba1Mixer(config.width, config.mamba1)
+    mixer = Mamba2Mixer(config.width, config.mamba2)
+    mixer.norm.eps = config.norm_epsilon
+    return mixer
 
 
 class TokenDecoder(nn.Module):

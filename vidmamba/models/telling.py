@@ -31,7 +31,6 @@ class Told(NamedTuple):
     """Logits of the frames' classes; None without a head for them."""
 
 
-@torch.no_grad()
 def tell(
     captioner: Captioner,
     features: Float[Tensor, "T F"],
@@ -43,45 +42,64 @@ def tell(
     The stack runs once over the video; a sentence costs the same wherever it stands.
     """
     mask = torch.ones(1, len(features), dtype=torch.bool, device=features.device)
-    states = captioner.encoder(features.unsqueeze(0), mask)
-    found = _events(captioner, states)
-    texts: list[str] = []
-    scores: list[float] = []
-    spans: list[Tensor] = []
-    for some, sure in zip(found.spans.split(AT_ONCE), found.scores.split(AT_ONCE), strict=True):
-        if not len(some):
-            break  # not one event: torch splits nothing into one piece of nothing
-        written = _write(captioner, states, some, tokenizer, config)
-        texts += [tokenizer.decode(row) for row in written.tokens]
-        scores += [
-            float(event) * probability
-            for event, probability in zip(sure, _probabilities(written, config), strict=True)
-        ]
-        spans.append(_retimed(some, written.tokens, tokenizer, captioner.config.context))
-    bounds = torch.cat(spans) if spans else found.spans
-    frames = captioner.head(states)[0] if captioner.head is not None else None
-    return Told(bounds.clamp(0, len(features)), texts, scores, frames)
+    return tell_all(captioner, features.unsqueeze(0), mask, tokenizer, config)[0]
+
+
+@torch.no_grad()
+def tell_all(
+    captioner: Captioner,
+    features: Float[Tensor, "B T F"],
+    mask: Bool[Tensor, "B T"],
+    tokenizer: CaptionTokenizer,
+    config: GenerationConfig,
+) -> list[Told]:
+    """Do what `tell` does for padded videos, whose sentences are written side by side."""
+    states = captioner.encoder(features, mask)
+    lengths = mask.sum(dim=1)
+    frames = lengths.tolist()
+    found = [_events(captioner, states[b : b + 1, :number]) for b, number in enumerate(frames)]
+    counts = torch.tensor([len(each.spans) for each in found])
+    videos = torch.arange(len(found)).repeat_interleave(counts).to(states.device)
+    spans = torch.cat([each.spans for each in found])
+    written = Generated([], [])
+    for some, whose in zip(spans.split(AT_ONCE), videos.split(AT_ONCE), strict=True):
+        if len(some):  # not one event: torch splits nothing into one piece of nothing
+            memory = captioner.window(states, lengths, whose, some.to(states.device))
+            new = _write(captioner, memory, tokenizer, config)
+            written.tokens.extend(new.tokens)
+            written.scores.extend(new.scores)
+    told = []
+    ends = counts.cumsum(0).tolist()
+    for row, (each, end, number) in enumerate(zip(found, ends, frames, strict=True)):
+        own = slice(end - len(each.spans), end)
+        some = Generated(written.tokens[own], written.scores[own])
+        bounds = _retimed(each.spans, some.tokens, tokenizer, captioner.config.context)
+        sure = zip(each.scores.tolist(), _probabilities(some, config), strict=True)
+        told.append(
+            Told(
+                bounds.clamp(0, number),
+                [tokenizer.decode(tokens) for tokens in some.tokens],
+                [event * probability for event, probability in sure],
+                captioner.head(states[row : row + 1, :number])[0] if captioner.head else None,
+            )
+        )
+    return told
 
 
 def _write(
     captioner: Captioner,
-    states: Float[Tensor, "B T D"],
-    spans: Float[Tensor, "events 2"],
+    memory: Float[Tensor, "R M D"],
     tokenizer: CaptionTokenizer,
     config: GenerationConfig,
 ) -> Generated:
-    """Write a sentence for each of some events of one video."""
-    device, events = states.device, len(spans)
-    length = torch.tensor([states.shape[1]], device=device)
-    video = torch.zeros(events, dtype=torch.long, device=device)
-    memory = captioner.window(states, length, video, spans.to(device))
+    """Write a sentence for each of some events."""
     return generate(
         captioner.decoder,
-        captioner.decoder.begin(events, memory=memory),
+        captioner.decoder.begin(len(memory), memory=memory),
         start=tokenizer.begin,
         end=tokenizer.end,
         config=config,
-        allowed=_Sayable(tokenizer, device),
+        allowed=_Sayable(tokenizer, memory.device),
     )
 
 

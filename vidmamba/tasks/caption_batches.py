@@ -32,7 +32,10 @@ class CaptionBatch(NamedTuple):
     spans: Float[Tensor, "R 2"]
     """Start and end of what it is about, in frames; in training a little beside the truth."""
     tokens: Int[Tensor, "R S"]
-    """Begin, times if there are time tokens, words, end, padding."""
+    """Begin, times if there are time tokens, words, end, padding; a sentence that is told again
+    starts with the end instead."""
+    again: Bool[Tensor, " R"]
+    """Whether a sentence is told again: it is of an event before the one that the span is of."""
     edges: tuple[Float64[np.ndarray, " edges"], ...]
     """When each video's frames begin and the last one ends, in seconds."""
     truth: tuple[tuple[tuple[float, float, str], ...], ...]
@@ -80,12 +83,18 @@ class CaptionBatchConfig:
     jitter: float = 0.15
     """Most that an event's bounds are moved, as a share of it: as far as found ones are off."""
 
+    again: int = 0
+    """Sentences of earlier events that are to be told again at each event of a video, drawn anew
+    each epoch: what teaches the states to carry what was seen, wherever it will be asked for."""
+
     seed: int = 0
     """Fixes what is drawn."""
 
     def __post_init__(self) -> None:
-        if min(self.references, self.most_words) < 1:
-            raise ValueError(f"references and most_words must be at least 1, got {self}")
+        if min(self.references, self.most_words) < 1 or self.again < 0:
+            raise ValueError(
+                f"references and most_words must be at least 1 and again at least 0, got {self}"
+            )
         if not 0 <= self.jitter < 0.5:
             raise ValueError(f"jitter must lie in [0, 0.5), got {self.jitter}")
 
@@ -115,6 +124,13 @@ class CaptionCollator:
             for number, item in enumerate(items)
             for sentence in self._sentences(item)
         ]
+        again = [
+            (number, *sentence)
+            for number, item in enumerate(items)
+            for sentence in self._told_again(item)
+        ]
+        number_told = len(told)
+        told += again
         rows = [torch.tensor(tokens) for _, _, tokens in told]
         pad, empty = self.tokenizer.pad, torch.zeros(0, 2, dtype=torch.long)
         return CaptionBatch(
@@ -125,6 +141,7 @@ class CaptionCollator:
             videos=torch.tensor([number for number, _, _ in told], dtype=torch.long),
             spans=torch.tensor([span for _, span, _ in told], dtype=torch.float32).view(-1, 2),
             tokens=pad_sequence(rows, batch_first=True, padding_value=pad) if rows else empty,
+            again=torch.arange(len(told)) >= number_told,
             edges=tuple(frame_edges(item.timestamps) for item in items),
             truth=tuple(tuple((c.start, c.end, c.text) for c in item.captions) for item in items),
         )
@@ -155,6 +172,20 @@ class CaptionCollator:
                 times = self._times(true, (start, end))
                 tokens = [self.tokenizer.begin, *times, *words, self.tokenizer.end]
                 found.append(((start, end), tokens))
+        return found
+
+    def _told_again(self, item: VideoItem) -> list[tuple[tuple[float, float], list[int]]]:
+        """Return spans of events, each with the tokens of a sentence of an event before it."""
+        found = []
+        events = events_of(item.captions)
+        for place, event in enumerate(events):
+            for _ in range(self.config.again if place else 0):
+                earlier = events[self._random.integers(place)]
+                text = earlier[self._random.integers(len(earlier))].text
+                words = self.tokenizer.encode(text)[: self.config.most_words]
+                true = caption_span(item, event[0].start, event[0].end)
+                tokens = [self.tokenizer.end, *words, self.tokenizer.end]
+                found.append((self._move(true) if self.lengths else true, tokens))
         return found
 
     def _move(self, span: tuple[float, float]) -> tuple[float, float]:

@@ -6,9 +6,10 @@ from typing import Any, Literal, NamedTuple
 import lightning as L
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from vidmamba import __version__
 from vidmamba.config import differences, from_plain
@@ -17,7 +18,7 @@ from vidmamba.metrics.captions.clips import score_captions
 from vidmamba.metrics.captions.dense import MOST_CAPTIONS, score_dense_captions
 from vidmamba.models.captioner import Captioner, CaptionerConfig, CaptionerOutput
 from vidmamba.models.generation import GenerationConfig
-from vidmamba.models.telling import tell
+from vidmamba.models.telling import Told, tell_all
 from vidmamba.models.tokenizer import tokenizer_from_plain
 from vidmamba.tasks.caption_batches import (
     CaptionBatch,
@@ -31,6 +32,10 @@ from vidmamba.timeline import Caption
 
 Score = Literal["caption", "loss"]
 """What chooses a checkpoint: SODA_c (of clips, CIDEr) of the validation videos, or their loss."""
+
+
+CaptionPairs = dict[str, tuple[tuple[Caption, ...], tuple[Caption, ...]]]
+"""Predicted and true captions of videos, by name."""
 
 
 class CaptionPrediction(NamedTuple):
@@ -91,7 +96,8 @@ class CaptioningTask(L.LightningModule):
             self.tokenizer, config, from_plain(CaptionBatchConfig, batches)
         )
         self.score = score
-        self._told: dict[str, tuple[tuple[Caption, ...], tuple[Caption, ...]]] = {}
+        self._told: CaptionPairs = {}
+        self.validated: CaptionPairs = {}
 
     def forward(self, batch: CaptionBatch) -> CaptionerOutput:
         """Return the logits of a batch whose sentences are given."""
@@ -112,11 +118,10 @@ class CaptioningTask(L.LightningModule):
         self._log_losses(batch, "val")
         if self.score == "loss":
             return
-        lengths = batch.mask.sum(dim=1).tolist()
-        for row, name in enumerate(batch.names):
-            found = self._predict(batch.features[row, : lengths[row]], batch.edges[row])
-            true = (Caption(start=s, end=e, text=text) for s, e, text in batch.truth[row])
-            self._told[name] = (found.captions, tuple(true))
+        found = self._predict(batch.features, batch.mask, batch.edges)
+        for name, own, truth in zip(batch.names, found, batch.truth, strict=True):
+            true = (Caption(start=s, end=e, text=text) for s, e, text in truth)
+            self._told[name] = (own.captions, tuple(true))
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the whole validation part; one of them chooses the checkpoint."""
@@ -124,9 +129,14 @@ class CaptioningTask(L.LightningModule):
             self.log("val/score", -self.trainer.callback_metrics["val/loss"])
             return
         told, self._told = self._told, {}
-        scores = _score(told, dense=self.net.events is not None)
+        self.validated = told
+        scores = self.score_pairs(told)
         self.log_dict({f"val/{name}": value for name, value in scores.items()})
         self.log("val/score", next(iter(scores.values())))
+
+    def score_pairs(self, told: CaptionPairs) -> dict[str, float]:
+        """Return SODA_c, of clips CIDEr-D, in percent; after it what explains it."""
+        return _score(told, dense=self.net.events is not None)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with warm-up and cosine decay."""
@@ -137,9 +147,22 @@ class CaptioningTask(L.LightningModule):
         self, features: Float[np.ndarray, "T F"], edges: Float64[np.ndarray, " edges"]
     ) -> CaptionPrediction:
         """Say what happens in one video; `frame_edges` makes the edges of its timestamps."""
+        return self.predict_all([features], [edges])[0]
+
+    def predict_all(
+        self,
+        features: Sequence[Float[np.ndarray, "_ F"]],
+        edges: Sequence[Float64[np.ndarray, " _"]],
+    ) -> list[CaptionPrediction]:
+        """Say what happens in videos that are all in memory at a time: faster where they are short.
+
+        A video's captions do not depend on the others, but for sampled ones.
+        """
         self.eval()
-        x = torch.as_tensor(np.asarray(features, dtype=np.float32), device=self.device)
-        return self._predict(x, edges)
+        each = [torch.as_tensor(np.asarray(x, dtype=np.float32)) for x in features]
+        mask = pad_sequence([x.new_ones(len(x), dtype=torch.bool) for x in each], batch_first=True)
+        padded = pad_sequence(each, batch_first=True)
+        return self._predict(padded.to(self.device), mask.to(self.device), edges)
 
     def check_data(self, data: LabelledSet) -> None:
         """Refuse data that this model was not trained for.
@@ -153,20 +176,14 @@ class CaptioningTask(L.LightningModule):
         if lines:
             raise ValueError("the checkpoint does not fit this data:\n  " + "\n  ".join(lines))
 
-    @torch.no_grad()
     def _predict(
-        self, features: Float[Tensor, "T F"], edges: Float64[np.ndarray, " edges"]
-    ) -> CaptionPrediction:
-        told = tell(self.net, features, self.tokenizer, self.generation)
-        times = to_seconds(told.spans.cpu().double().numpy(), edges)
-        captions = [
-            Caption(start=float(start), end=float(end), text=text, score=score)
-            for (start, end), text, score in zip(times, told.texts, told.scores, strict=True)
-            if end > start and text
-        ]
-        captions.sort(key=lambda caption: (caption.start, caption.end))
-        frames = None if told.frames is None else told.frames.softmax(dim=-1).cpu().numpy()
-        return CaptionPrediction(tuple(captions), frames)
+        self,
+        features: Float[Tensor, "B T F"],
+        mask: Bool[Tensor, "B T"],
+        edges: Sequence[Float64[np.ndarray, " _"]],
+    ) -> list[CaptionPrediction]:
+        found = tell_all(self.net, features, mask, self.tokenizer, self.generation)
+        return [_in_seconds(told, own) for told, own in zip(found, edges, strict=True)]
 
     def _log_losses(self, batch: CaptionBatch, part: str) -> Tensor:
         losses = caption_losses(batch, self(batch), self.tokenizer, self.loss)
@@ -178,6 +195,18 @@ class CaptioningTask(L.LightningModule):
         return total
 
 
+def _in_seconds(told: Told, edges: Float64[np.ndarray, " edges"]) -> CaptionPrediction:
+    times = to_seconds(told.spans.cpu().double().numpy(), edges)
+    captions = [
+        Caption(start=float(start), end=float(end), text=text, score=score)
+        for (start, end), text, score in zip(times, told.texts, told.scores, strict=True)
+        if end > start and text
+    ]
+    captions.sort(key=lambda caption: (caption.start, caption.end))
+    frames = None if told.frames is None else told.frames.softmax(dim=-1).cpu().numpy()
+    return CaptionPrediction(tuple(captions), frames)
+
+
 def _best(captions: Sequence[Caption]) -> list[Caption]:
     """Return as many captions as the evaluator takes: an untrained model may say any number."""
     return sorted(captions, key=lambda caption: -caption.score)[:MOST_CAPTIONS]
@@ -186,7 +215,7 @@ def _best(captions: Sequence[Caption]) -> list[Caption]:
 def _score(
     told: Mapping[str, tuple[Sequence[Caption], Sequence[Caption]]], *, dense: bool
 ) -> dict[str, float]:
-    """Return SODA_c, of clips CIDEr-D, in percent; after it what explains it."""
+    """Score all videos together: see `CaptioningTask.score_pairs`."""
     true = {name: true for name, (_, true) in told.items() if true}
     found = {name: _best(told[name][0]) for name in true}
     if not true:

@@ -1,10 +1,10 @@
-"""The whole way in one call: rendered videos, features, a trained model, scores and pages."""
+"""The demonstration, step by step."""
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -13,12 +13,15 @@ from vidmamba.config import to_plain
 from vidmamba.data import DataConfig, load_data
 from vidmamba.datasets.errands import ErrandsConfig, generate_errands, read_errands
 from vidmamba.datasets.records import LabelledSet
+from vidmamba.demo.captions import Described, describe, print_captions
+from vidmamba.demo.config import DemoConfig
 from vidmamba.evaluation import Evaluation, evaluate_set, score_table
 from vidmamba.inference import predict_videos
 from vidmamba.models.augment import AugmentConfig
 from vidmamba.models.backbone import BackboneConfig
 from vidmamba.models.segmenter import SegmenterConfig
 from vidmamba.nn.stack import StackConfig
+from vidmamba.tasks.caption_setup import load_captioning_task
 from vidmamba.tasks.checkpoints import load_task
 from vidmamba.tasks.optim import OptimConfig
 from vidmamba.tasks.segmentation import LossConfig, make_task
@@ -31,76 +34,56 @@ PROBE = SegmenterConfig(stack=StackConfig(width=64, depth=0), augment=AugmentCon
 """The same without its temporal blocks: frame by frame."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class DemoConfig:
-    """Size of the demonstration; the defaults take under five minutes on two cores."""
-
-    videos: int = 80
-    """Videos rendered, for training, validation and test together."""
-
-    gap: tuple[int, int] = (200, 240)
-    """Fewest and most frames between what a person does and the leaving that depends on it, in the
-    videos for validation and test."""
-
-    train_gap: tuple[int, int] = (20, 220)
-    """The same in the training videos: where short gaps stand among the long ones, remembering is
-    learned sooner."""
-
-    image_size: int = 128
-    """Pixels across, of the frames that the backbone sees."""
-
-    epochs: int = 30
-    """Passes over the training videos."""
-
-    seed: int = 7
-    """Seeds the videos, the weights and the order."""
-
-    wandb: Literal["offline", "online", "off"] = "offline"
-    """Where the W&B log goes."""
-
-    pages: int = 3
-    """Test videos that get an HTML page."""
-
-
 def run_demo(out: Path, config: DemoConfig) -> dict[str, Any]:
     """Run it all, print a table, and return what stands in ``out/summary.json``."""
     start = time.perf_counter()
     log = Console(stderr=True)
     seed_everything(config.seed)
     videos = out / "errands"
-    log.rule("1/5 Render errands: surveillance clips with known actions")
+    log.rule("1/6 Render errands: surveillance clips with known actions")
     errands = ErrandsConfig(
         videos=config.videos,
         gap=config.gap,
         train_gap=config.train_gap,
-        validation=0.1,
+        validation=config.validation,
+        test=config.test,
         seed=config.seed,
     )
     with Progress(console=log) as bar:
         line = bar.add_task("render ", total=config.videos)
         generate_errands(videos, errands, progress=lambda done, _: bar.update(line, completed=done))
-    log.rule("2/5 Embed every frame with a frozen ImageNet backbone")
+    log.rule("2/6 Embed every frame with a frozen ImageNet backbone")
     data_config = DataConfig(
-        root=str(videos), format="errands", backbone=BackboneConfig(image_size=config.image_size)
+        root=str(videos),
+        format="errands",
+        fps=config.fps,
+        backbone=BackboneConfig(image_size=config.image_size, pooling="stages"),
     )
     data = load_data(data_config)
-    log.rule("3/5 Train a frame-wise probe: what single frames tell")
+    log.rule("3/6 Train a frame-wise probe: what single frames tell")
     quiet = replace(config, wandb="off")
     _, probe_scores = _train(out / "probe", data, data_config, quiet, PROBE)
-    log.rule("4/5 Train a bidirectional Mamba: what time tells")
+    log.rule("4/6 Train a bidirectional Mamba: what time tells")
     run, scores = _train(out / "model", data, data_config, config, MODEL)
-    log.rule("5/5 Predict test videos and write a page for each")
+    log.rule("5/6 Train a captioner of the same stack, and one without a stack")
+    captioner = describe(out / "captioner", data, data_config, config)
+    without = describe(out / "captioner_without", data, data_config, quiet, depth=0)
+    log.rule("6/6 Predict test videos and write their pages")
     pages = _write_pages(out / "reports", videos, run, scores, config.pages)
+    pages += _write_captions(out / "captions", videos, captioner, config.pages)
     summary = {
         "model": scores.scores,
         "probe": probe_scores.scores,
+        "captions": captioner.as_dict(),
+        "captions_without_stack": without.as_dict(),
         "seconds": round(time.perf_counter() - start, 1),
         "checkpoint": str(run.best),
+        "captioner": str(captioner.run.best),
         "reports": [str(page) for page in pages],
         "wandb_dir": str(run.logs),
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    _print_results(summary)
+    _print_results(summary, captioner, without)
     return summary
 
 
@@ -140,11 +123,24 @@ def _write_pages(
     return [*report.pages.values()]
 
 
-def _print_results(summary: dict[str, Any]) -> None:
+def _write_captions(out: Path, videos: Path, captioner: Described, number: int) -> list[Path]:
+    """Describe some test videos from their raw files: WebVTT and a page, the truth beside."""
+    clips = read_errands(videos).part("test")[:number]
+    report = predict_videos(
+        [clip.media for clip in clips],
+        load_captioning_task(captioner.run.best),
+        out,
+        truths={clip.media: clip.timeline for clip in clips},
+    )
+    return [*report.pages.values()]
+
+
+def _print_results(summary: dict[str, Any], captioner: Described, without: Described) -> None:
     rows = {"Mamba, bidirectional": summary["model"], "frame-wise probe": summary["probe"]}
     console = Console()
     console.print(score_table(rows, title="Held-out errands"))
-    print(f"checkpoint  {summary['checkpoint']}")
+    print_captions(captioner, without)
+    print(f"checkpoints {summary['checkpoint']} {summary['captioner']}")
     print(f"W&B run     {summary['wandb_dir']}")
     for page in summary["reports"]:
         print(f"page        {page}")

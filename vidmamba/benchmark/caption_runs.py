@@ -1,0 +1,144 @@
+"""One training run of a captioning benchmark: what it is, and what it leaves in its folder."""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import redirect_stderr
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidmamba import __version__
+from vidmamba.benchmark.code import code_key
+from vidmamba.benchmark.keys import hash_of
+from vidmamba.benchmark.runs import UNIMPORTANT, device_of
+from vidmamba.caption_inference import caption_items
+from vidmamba.config import to_plain
+from vidmamba.data import DataConfig, load_data
+from vidmamba.features.files import write_json
+from vidmamba.models.captioner import CaptionerConfig
+from vidmamba.models.generation import GenerationConfig
+from vidmamba.models.tokenizer import TokenizerConfig
+from vidmamba.tasks.caption_batches import CaptionBatchConfig
+from vidmamba.tasks.caption_losses import CaptionLossConfig
+from vidmamba.tasks.caption_setup import load_captioning_task, make_captioning_task
+from vidmamba.tasks.optim import OptimConfig
+from vidmamba.training import TrainerConfig, fit, seed_everything
+
+LEARNING = (
+    *("benchmark/caption_runs.py", "caption_inference.py", "data", "datasets", "kernels"),
+    *("losses.py", "models", "nn", "tasks", "training.py"),
+)
+"""Files and folders that decide what a run learns and says."""
+
+PARTS = ("validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionSettings:
+    """All that one run is made of, but its data and seed."""
+
+    model: CaptionerConfig = field(default_factory=CaptionerConfig)
+    """The network."""
+
+    words: TokenizerConfig = TokenizerConfig()
+    """The tokenizer, trained on the training captions."""
+
+    optim: OptimConfig = OptimConfig()
+    """Optimiser and schedule."""
+
+    loss: CaptionLossConfig = CaptionLossConfig()
+    """What is minimised."""
+
+    batches: CaptionBatchConfig = CaptionBatchConfig()
+    """What training sees of the captions."""
+
+    trainer: TrainerConfig = TrainerConfig()
+    """Length, device and logs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionRun:
+    """Settings, trained with one seed."""
+
+    name: str
+    """Of recipe and variant."""
+
+    settings: CaptionSettings
+    """What is trained."""
+
+    data: DataConfig
+    """On what."""
+
+    seed: int
+    """Fixes the weights, the order of the videos and the drawn captions."""
+
+    ways: Mapping[str, GenerationConfig]
+    """How captions are chosen, by name: all are tried on the held-out videos."""
+
+    def folder(self, root: Path, features: Mapping[str, Any]) -> Path:
+        """Return this run's folder: any change of config, features or code is another one."""
+        plain = {"settings": to_plain(self.settings), "data": to_plain(self.data)}
+        for unimportant in UNIMPORTANT["trainer"]:
+            plain["settings"]["trainer"].pop(unimportant)
+        plain["data"].pop("root")
+        ways = {name: to_plain(way) for name, way in self.ways.items()}
+        rest = {"seed": self.seed, "ways": ways, "features": features, "code": code_key(LEARNING)}
+        return root / self.name / f"seed{self.seed}-{hash_of(plain | rest)}"
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """Return what a run left, None where it has not come to its end."""
+    path = folder / "run.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def train_caption_run(run: CaptionRun, folder: Path) -> None:
+    """Train, caption the held-out videos in each way, and leave ``run.json`` in the folder.
+
+    A run that was stopped before starts anew; what it prints goes to train.log.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    seed_everything(run.seed)
+    data, settings = load_data(run.data), run.settings
+    device = device_of(settings.trainer.accelerator)
+    task = make_captioning_task(
+        data,
+        model=settings.model,
+        words=settings.words,
+        optim=settings.optim,
+        loss=settings.loss,
+        batches=settings.batches,
+        generation=next(iter(run.ways.values())),
+        data_config=to_plain(run.data),
+    )
+    start = time.perf_counter()
+    with (folder / "train.log").open("w") as log, redirect_stderr(log):
+        trained = fit(
+            task, data, settings.trainer, seed=run.seed, output=folder, collate=task.collate
+        )
+    seconds = time.perf_counter() - start
+    task = load_captioning_task(trained.best).to(device)
+    captions: dict[str, dict[str, dict[str, str]]] = {part: {} for part in PARTS}
+    for way, config in run.ways.items():
+        task.generation = config
+        for part in PARTS:
+            told = caption_items(task, getattr(data, part))
+            captions[part][way] = {n: own[0].text if own else "" for n, own in told.items()}
+    for checkpoint in folder.glob("*.ckpt"):
+        checkpoint.unlink()
+    record = {
+        "run": run.name,
+        "seed": run.seed,
+        "settings": to_plain(settings),
+        "version": __version__,
+        "parameters": sum(p.numel() for p in task.net.parameters()),
+        "train_seconds": seconds,
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "captions": captions,
+    }
+    write_json(folder / "run.json", record)
