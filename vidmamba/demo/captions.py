@@ -30,8 +30,8 @@ CAPTIONER = CaptionerConfig(
 )
 """As in configs/errands_captioning.yaml; chosen on the validation part."""
 
-BATCHES = CaptionBatchConfig(again=2)
-LOSS = CaptionLossConfig(again=3.0)
+BATCHES = CaptionBatchConfig(again=1)
+LOSS = CaptionLossConfig()
 WORDS = TokenizerConfig(words=500)
 OPTIM = OptimConfig(lr=3e-3)
 BATCH_SIZE = 4
