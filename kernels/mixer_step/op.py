@@ -145,21 +145,8 @@ def _check(x: Tensor, **named: tuple[Tensor, tuple[int, ...]]) -> None:
             raise ValueError(f"x is on {x.device} but {name} is on {tensor.device}")
 
 
-def _mamba1_on_cuda(
-    x: Tensor,
-    conv: Tensor,
-    scan: Tensor,
-    in_proj: Tensor,
-    taps: Tensor,
-    conv_bias: Tensor,
-    x_proj: Tensor,
-    dt_proj: Tensor,
-    dt_bias: Tensor,
-    A_log: Tensor,
-    D: Tensor,
-    out_proj: Tensor,
-) -> Tensor:
-    weights = (in_proj, taps, conv_bias, x_proj, dt_proj, dt_bias, A_log, D, out_proj)
+def _mamba1_on_cuda(x: Tensor, conv: Tensor, scan: Tensor, *weights: Any) -> Tensor:
+    """Take what `mamba1_step_reference` takes."""
     if x.dtype == torch.float64:
         return mamba1_step_reference(x, conv, scan, *weights)
     # imported on first use: Triton is installed only where it can run
@@ -170,22 +157,8 @@ def _mamba1_on_cuda(
         return launch_mamba1_step(x, conv, scan, *weights)
 
 
-def _mamba2_on_cuda(
-    x: Tensor,
-    conv: Tensor,
-    scan: Tensor,
-    in_proj: Tensor,
-    taps: Tensor,
-    conv_bias: Tensor,
-    dt_bias: Tensor,
-    A_log: Tensor,
-    D: Tensor,
-    norm: Tensor,
-    out_proj: Tensor,
-    groups: int,
-    eps: float,
-) -> Tensor:
-    weights = (in_proj, taps, conv_bias, dt_bias, A_log, D, norm, out_proj, groups, eps)
+def _mamba2_on_cuda(x: Tensor, conv: Tensor, scan: Tensor, *weights: Any) -> Tensor:
+    """Take what `mamba2_step_reference` takes."""
     if x.dtype == torch.float64:
         return mamba2_step_reference(x, conv, scan, *weights)
     from vidmamba.kernels.mixer_step.cuda import launch_mamba2_step

@@ -108,27 +108,16 @@ def _fake_forward(
     )
 
 
-def _forward_on_cuda(
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    dt_bias: Tensor | None,
-    initial_state: Tensor | None,
-    offsets: Tensor | None,
-    dt_softplus: bool,
-    reverse: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    given = chunked.Inputs(x, dt, A, B, C, D, z, dt_bias, initial_state)
+def _forward_on_cuda(x: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Take what `_forward_on_cpu` takes."""
     if not _has_kernels(x):
-        return chunked.forward(given, offsets, softplus=dt_softplus, reverse=reverse)
+        return _forward_on_cpu(x, *others)
     # imported on first use: Triton is installed only where it can run
     from vidmamba.kernels.ssd.cuda import launch_forward
 
-    return launch_forward(given, offsets, dt_softplus, reverse)
+    *given, offsets, softplus, reverse = others
+    with torch.cuda.device(x.device):
+        return launch_forward(chunked.Inputs(x, *given), offsets, softplus, reverse)
 
 
 def _has_kernels(x: Tensor) -> bool:
@@ -162,31 +151,17 @@ def _backward_on_cpu(
 
 
 def _backward_on_cuda(
-    grad_y: Tensor | None,
-    grad_final: Tensor | None,
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    dt_bias: Tensor | None,
-    initial_state: Tensor | None,
-    offsets: Tensor | None,
-    kept: Tensor,
-    dt_softplus: bool,
-    reverse: bool,
+    grad_y: Tensor | None, grad_final: Tensor | None, x: Tensor, *others: Any
 ) -> list[Tensor]:
-    given = chunked.Inputs(x, dt, A, B, C, D, z, dt_bias, initial_state)
+    """Take what `_backward_on_cpu` takes."""
     if not _has_kernels(x):
-        grads = chunked_backward.backward(
-            grad_y, grad_final, given, offsets, kept, softplus=dt_softplus, reverse=reverse
-        )
-    else:
-        from vidmamba.kernels.ssd.cuda import launch_backward
+        return _backward_on_cpu(grad_y, grad_final, x, *others)
+    from vidmamba.kernels.ssd.cuda import launch_backward
 
-        grads = launch_backward(grad_y, grad_final, given, offsets, kept, dt_softplus, reverse)
+    *inputs, offsets, kept, softplus, reverse = others
+    given = chunked.Inputs(x, *inputs)
+    with torch.cuda.device(x.device):
+        grads = launch_backward(grad_y, grad_final, given, offsets, kept, softplus, reverse)
     return [x.new_empty(0) if g is None else g for g in grads]
 
 

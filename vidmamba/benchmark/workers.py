@@ -113,7 +113,7 @@ class Workers:
                     f"a worker process died, most likely for want of memory: {self.count} at a "
                     "time may be too many; the same command with fewer jobs goes on from here"
                 ) from error
-            except Exception as error:
+            except Exception as error:  # whatever a job raised: kept till the others are done
                 error.add_note(f"in {job.name}")
                 troubles.append(error)
                 if not done and len(troubles) >= self.count:  # they will all fail
