@@ -5,7 +5,7 @@ of what a mixer costs below 16k frames. The same registrations are made here one
 """
 
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 
 import torch
@@ -34,12 +34,27 @@ def define(
     schema = torch.library.infer_schema(cpu, mutates_args=tuple(mutates))
     _LIBRARY.define(name + schema, tags=[torch.Tag.pt2_compliant_tag])
     _LIBRARY.impl(name, cpu, "CPU")
-    _LIBRARY.impl(name, cuda, "CUDA")
+    _LIBRARY.impl(name, on_its_device(cuda), "CUDA")
     operator = getattr(torch.ops.vidmamba, name).default
     torch.library.register_fake(operator.name(), fake, lib=_LIBRARY)
     if not tuple(mutates):
         torch.library.register_vmap(operator.name(), one_by_one(operator), lib=_LIBRARY)
     return operator
+
+
+def on_its_device(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``kernel``, run on its tensors' GPU; Triton would launch on the current one.
+
+    There is a tensor among the arguments, and all are on one GPU, which operators check.
+    """
+
+    @wraps(kernel)
+    def run(*arguments: Any) -> Any:
+        first = next(a for a in arguments if isinstance(a, Tensor))
+        with torch.cuda.device(first.device):
+            return kernel(*arguments)
+
+    return run
 
 
 def apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:

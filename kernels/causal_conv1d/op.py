@@ -124,8 +124,7 @@ def _conv_on_cuda(
     from vidmamba.kernels.causal_conv1d.kernel import launch_conv
 
     how = {"silu": silu, "reverse": reverse, "keep_state": keep_state}
-    with torch.cuda.device(x.device):
-        return launch_conv(x, weight, bias, initial_state, offsets, **how)
+    return launch_conv(x, weight, bias, initial_state, offsets, **how)
 
 
 def _check_offsets(offsets: Tensor | None, frames: int) -> None:
@@ -193,8 +192,7 @@ def _backward_on_cuda(
     from vidmamba.kernels.causal_conv1d.kernel_backward import launch_conv_backward
 
     given = (grad_y, grad_last, x, weight, bias, initial_state, offsets)
-    with torch.cuda.device(x.device):
-        return launch_conv_backward(*given, silu=silu, reverse=reverse)
+    return launch_conv_backward(*given, silu=silu, reverse=reverse)
 
 
 def _fake_backward(
@@ -326,8 +324,7 @@ def _step_on_cuda(
     from vidmamba.kernels.causal_conv1d.kernel import launch_step
 
     mark_changed(state)
-    with torch.cuda.device(x.device):
-        return launch_step(x, state, weight, bias, silu=silu)
+    return launch_step(x, state, weight, bias, silu=silu)
 
 
 def _fake_step(x: Tensor, *_: Any) -> Tensor:

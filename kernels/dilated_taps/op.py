@@ -51,8 +51,7 @@ def _on_cuda(x: Tensor, offsets: Tensor | None, first: int, gap: int) -> Tensor:
     # imported on first use: Triton is installed only where it can run
     from vidmamba.kernels.dilated_taps.kernel import launch_forward
 
-    with torch.cuda.device(x.device):
-        return launch_forward(x, offsets, first, gap)
+    return launch_forward(x, offsets, first, gap)
 
 
 def _fake(x: Tensor, offsets: Tensor | None, first: int, gap: int) -> Tensor:
@@ -69,8 +68,7 @@ def _backward_on_cpu(grad: Tensor, offsets: Tensor | None, first: int, gap: int)
 def _backward_on_cuda(grad: Tensor, offsets: Tensor | None, first: int, gap: int) -> Tensor:
     from vidmamba.kernels.dilated_taps.kernel import launch_backward
 
-    with torch.cuda.device(grad.device):
-        return launch_backward(grad, offsets, first, gap)
+    return launch_backward(grad, offsets, first, gap)
 
 
 def _fake_backward(grad: Tensor, offsets: Tensor | None, first: int, gap: int) -> Tensor:

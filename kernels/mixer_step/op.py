@@ -153,8 +153,7 @@ def _mamba1_on_cuda(x: Tensor, conv: Tensor, scan: Tensor, *weights: Any) -> Ten
     from vidmamba.kernels.mixer_step.cuda import launch_mamba1_step
 
     mark_changed(conv, scan)
-    with torch.cuda.device(x.device):
-        return launch_mamba1_step(x, conv, scan, *weights)
+    return launch_mamba1_step(x, conv, scan, *weights)
 
 
 def _mamba2_on_cuda(x: Tensor, conv: Tensor, scan: Tensor, *weights: Any) -> Tensor:
@@ -164,8 +163,7 @@ def _mamba2_on_cuda(x: Tensor, conv: Tensor, scan: Tensor, *weights: Any) -> Ten
     from vidmamba.kernels.mixer_step.cuda import launch_mamba2_step
 
     mark_changed(conv, scan)
-    with torch.cuda.device(x.device):
-        return launch_mamba2_step(x, conv, scan, *weights)
+    return launch_mamba2_step(x, conv, scan, *weights)
 
 
 def _same_as_frames(x: Tensor, *_: Any) -> Tensor:

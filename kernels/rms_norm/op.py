@@ -52,8 +52,7 @@ def _on_cuda(x: Tensor, weight: Tensor, groups: int, eps: float) -> Tensor:
     # imported on first use: Triton is installed only where it can run
     from vidmamba.kernels.rms_norm.kernel import launch_norm
 
-    with torch.cuda.device(x.device):
-        return launch_norm(x, weight, groups, eps)
+    return launch_norm(x, weight, groups, eps)
 
 
 def _fake(x: Tensor, *_: Any) -> Tensor:
@@ -81,8 +80,7 @@ def _backward_on_cuda(
         return _backward_on_cpu(grad, x, weight, groups, eps, keep_output)
     from vidmamba.kernels.rms_norm.kernel import launch_norm_backward
 
-    with torch.cuda.device(x.device):
-        return launch_norm_backward(grad, x, weight, groups, eps, keep_output)
+    return launch_norm_backward(grad, x, weight, groups, eps, keep_output)
 
 
 def _fake_backward(

@@ -116,8 +116,7 @@ def _forward_on_cuda(x: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
     from vidmamba.kernels.ssd.cuda import launch_forward
 
     *given, offsets, softplus, reverse = others
-    with torch.cuda.device(x.device):
-        return launch_forward(chunked.Inputs(x, *given), offsets, softplus, reverse)
+    return launch_forward(chunked.Inputs(x, *given), offsets, softplus, reverse)
 
 
 def _has_kernels(x: Tensor) -> bool:
@@ -160,8 +159,7 @@ def _backward_on_cuda(
 
     *inputs, offsets, kept, softplus, reverse = others
     given = chunked.Inputs(x, *inputs)
-    with torch.cuda.device(x.device):
-        grads = launch_backward(grad_y, grad_final, given, offsets, kept, softplus, reverse)
+    grads = launch_backward(grad_y, grad_final, given, offsets, kept, softplus, reverse)
     return [x.new_empty(0) if g is None else g for g in grads]
 
 

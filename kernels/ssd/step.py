@@ -93,8 +93,7 @@ def _step_on_cuda(
     from vidmamba.kernels.ssd.kernel_step import launch_step
 
     mark_changed(state)
-    with torch.cuda.device(x.device):
-        return launch_step(state, x, dt, A, B, C, D, z, dt_bias, dt_softplus)
+    return launch_step(state, x, dt, A, B, C, D, z, dt_bias, dt_softplus)
 
 
 def _fake_step(state: Tensor, x: Tensor, *_: Any) -> Tensor:

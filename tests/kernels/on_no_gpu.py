@@ -6,6 +6,7 @@ no memory; where it would launch a kernel, the kernel is compiled. Prints what w
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -22,12 +23,13 @@ from vidmamba.kernels import jit, operators
 
 ON_CUDA: dict[Any, Any] = {}
 COMPILED: list[str] = []
+CURRENT: list[Any] = []
 _define = operators.define
 
 
 def _define_and_remember(name: str, **how: Any) -> Any:
     operator = _define(name, **how)
-    ON_CUDA[operator] = how["cuda"]
+    ON_CUDA[operator] = operators.on_its_device(how["cuda"])
     return operator
 
 
@@ -38,7 +40,15 @@ class RunOnCuda(TorchDispatchMode):
         return ON_CUDA.get(func, func)(*args, **(kwargs or {}))
 
 
+@contextlib.contextmanager
+def _current_device(device: Any) -> Iterator[None]:
+    CURRENT.append(device)
+    yield
+    CURRENT.pop()
+
+
 def _compile(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
+    assert CURRENT, f"{self.__name__} would be launched on whichever GPU is the current one"
     assert all(size > 0 for size in grid), f"{self.__name__}: {grid}"
     mocks = [MockTensor(a.dtype) if isinstance(a, Tensor) else a for a in args]
     compiled = JITFunction.run(self, *mocks, grid=grid, warmup=True, **kwargs)
@@ -147,7 +157,7 @@ def main() -> None:
     card: dict[str, Any] = {
         "get_device_properties": lambda *_: SimpleNamespace(multi_processor_count=132),
         "get_device_capability": lambda *_: (9, 0),
-        "device": lambda _: contextlib.nullcontext(),
+        "device": _current_device,
     }
     run = RUNS[sys.argv[1]]
     with mock.patch.multiple(torch.cuda, **card), FakeTensorMode(), RunOnCuda():
