@@ -28,8 +28,9 @@ _define = operators.define
 
 
 def _define_and_remember(name: str, **how: Any) -> Any:
-    operator = _define(name, **how)
-    ON_CUDA[operator] = operators.on_its_device(how["cuda"])
+    with mock.patch.object(operators._LIBRARY, "impl", wraps=operators._LIBRARY.impl) as impl:
+        operator = _define(name, **how)
+    (ON_CUDA[operator],) = (call.args[1] for call in impl.call_args_list if call.args[2] == "CUDA")
     return operator
 
 
