@@ -65,7 +65,8 @@ def describe(
         model=replace(CAPTIONER, stack=replace(CAPTIONER.stack, depth=depth)),
         optim=OPTIM,
         loss=LOSS,
-        batches=BATCHES,
+        # without blocks nothing can be carried: what was before is not asked for
+        batches=BATCHES if depth else replace(BATCHES, again=0),
         words=WORDS,
         data_config=to_plain(data_config),
     )
