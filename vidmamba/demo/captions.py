@@ -27,6 +27,7 @@ CAPTIONER = CaptionerConfig(
     stack=StackConfig(width=64, depth=2),
     augment=AugmentConfig(channel_dropout=0.1, noise=0.3, offset=0.5),
     decoder=DecoderConfig(vocabulary=1, width=96, depth=1, dropout=0.1),
+    event_blocks=1,
 )
 """As in configs/errands_captioning.yaml; chosen on the validation part."""
 

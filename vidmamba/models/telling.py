@@ -62,23 +62,23 @@ def tell_all(
     videos = torch.arange(len(found)).repeat_interleave(counts).to(states.device)
     spans = torch.cat([each.spans for each in found])
     written = Generated([], [])
-    for some, whose in zip(spans.split(AT_ONCE), videos.split(AT_ONCE), strict=True):
+    memory = captioner.view(states, lengths, videos, spans.to(states.device)).memory
+    for some in memory.split(AT_ONCE):
         if len(some):  # not one event: torch splits nothing into one piece of nothing
-            memory = captioner.window(states, lengths, whose, some.to(states.device))
-            new = _write(captioner, memory, tokenizer, config)
+            new = _write(captioner, some, tokenizer, config)
             written.tokens.extend(new.tokens)
             written.scores.extend(new.scores)
     told = []
     ends = counts.cumsum(0).tolist()
     for row, (each, end, number) in enumerate(zip(found, ends, frames, strict=True)):
         own = slice(end - len(each.spans), end)
-        some = Generated(written.tokens[own], written.scores[own])
-        bounds = _retimed(each.spans, some.tokens, tokenizer, captioner.config.context)
-        sure = zip(each.scores.tolist(), _probabilities(some, config), strict=True)
+        said = Generated(written.tokens[own], written.scores[own])
+        bounds = _retimed(each.spans, said.tokens, tokenizer, captioner.config.context)
+        sure = zip(each.scores.tolist(), _probabilities(said, config), strict=True)
         told.append(
             Told(
                 bounds.clamp(0, number),
-                [tokenizer.decode(tokens) for tokens in some.tokens],
+                [tokenizer.decode(tokens) for tokens in said.tokens],
                 [event * probability for event, probability in sure],
                 captioner.head(states[row : row + 1, :number])[0] if captioner.head else None,
             )

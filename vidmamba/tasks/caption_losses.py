@@ -66,7 +66,7 @@ def caption_losses(
                 output.words[rows], told[rows], tokenizer.pad, config.label_smoothing
             )
     if config.mentions:
-        mentions = output.mentions[~again]
+        mentions = output.mentions[batch.about[~again]]
         losses["mentions"] = mention_loss(mentions, told[~again], tokenizer.num_words)
     if config.times and output.events is not None:
         losses["times"] = torch.stack(event_loss(output.events, batch.events, batch.mask)).sum()

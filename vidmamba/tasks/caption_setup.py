@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from vidmamba.config import differences, to_plain
-from vidmamba.datasets.captions import events_of
 from vidmamba.datasets.records import LabelledSet
 from vidmamba.models.captioner import CaptionerConfig
 from vidmamba.models.captioner_events import typical_lengths
@@ -21,7 +20,7 @@ from vidmamba.models.tokenizer import (
     read_tokenizer,
     train_tokenizer,
 )
-from vidmamba.tasks.caption_batches import CaptionBatchConfig, caption_span
+from vidmamba.tasks.caption_batches import CaptionBatchConfig, event_spans
 from vidmamba.tasks.caption_losses import CaptionLossConfig
 from vidmamba.tasks.captioning import CaptioningTask, Score
 from vidmamba.tasks.optim import OptimConfig
@@ -119,13 +118,10 @@ def _lengths(data: LabelledSet, model: CaptionerConfig) -> tuple[float, ...]:
         )
     if model.events.lengths is not None:
         return model.events.lengths
-    spans = [
-        [caption_span(item, *(event[0].start, event[0].end)) for event in events_of(item.captions)]
-        for item in data.train
-    ]
+    spans = [event_spans(item) for item in data.train]
     if all(len(events) <= 1 for events in spans):
         return ()
-    every = np.array([span for events in spans for span in events])
+    every = np.concatenate(spans)
     return typical_lengths(every[:, 1] - every[:, 0], model.events.channels)
 
 

@@ -106,6 +106,7 @@ class CaptioningTask(L.LightningModule):
             batch.mask,
             videos=batch.videos,
             spans=batch.spans,
+            about=batch.about,
             tokens=batch.tokens[:, :-1],
         )
 
