@@ -36,7 +36,8 @@ from vidmamba.features.files import write_json
 from vidmamba.models.backbone import BackboneConfig
 from vidmamba.models.captioner import CaptionerConfig
 from vidmamba.nn.stack import StackConfig
-from vidmamba.tasks.caption_setup import load_captioning_task, make_captioning_task
+from vidmamba.tasks.caption_setup import make_captioning_task
+from vidmamba.tasks.checkpoints import load_captioning_task
 from vidmamba.training import TrainerConfig, fit, seed_everything
 
 WIDTH = CAPTIONER.stack.width

@@ -18,8 +18,8 @@ from vidmamba.tasks.caption_batches import (
     frame_edges,
 )
 from vidmamba.tasks.caption_losses import CaptionLossConfig, caption_losses, word_loss
-from vidmamba.tasks.caption_setup import load_captioning_task
 from vidmamba.tasks.captioning import CaptioningTask
+from vidmamba.tasks.checkpoints import load_captioning_task
 from vidmamba.tasks.optim import OptimConfig
 from vidmamba.tasks.segmentation import LossConfig, make_task
 from vidmamba.timeline import Caption
@@ -229,6 +229,11 @@ def test_what_a_checkpoint_is_not_is_said_by_name(tmp_path: Path) -> None:
         load_captioning_task(path)
     torch.save({"hyper_parameters": {"kind": "segmentation"}, "state_dict": {}}, path)
     with pytest.raises(ValueError, match=r"other\.ckpt: a segmentation model; this needs a cap"):
+        load_captioning_task(path)
+    values = dict(new_task(labelled_set(2)).hparams)
+    values |= {"version": "9.1", "optim": {"momentum": 0.9}}
+    torch.save({"hyper_parameters": values, "state_dict": {}}, path)
+    with pytest.raises(ValueError, match=r"other\.ckpt: made by vidmamba 9\.1, .* momentum"):
         load_captioning_task(path)
 
 

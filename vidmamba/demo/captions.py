@@ -19,7 +19,8 @@ from vidmamba.models.tokenizer import TokenizerConfig
 from vidmamba.nn.stack import StackConfig
 from vidmamba.tasks.caption_batches import CaptionBatchConfig
 from vidmamba.tasks.caption_losses import CaptionLossConfig
-from vidmamba.tasks.caption_setup import load_captioning_task, make_captioning_task
+from vidmamba.tasks.caption_setup import make_captioning_task
+from vidmamba.tasks.checkpoints import load_captioning_task
 from vidmamba.tasks.optim import OptimConfig
 from vidmamba.training import TrainedRun, TrainerConfig, fit, seed_everything
 

@@ -21,8 +21,7 @@ from vidmamba.models.augment import AugmentConfig
 from vidmamba.models.backbone import BackboneConfig
 from vidmamba.models.segmenter import SegmenterConfig
 from vidmamba.nn.stack import StackConfig
-from vidmamba.tasks.caption_setup import load_captioning_task
-from vidmamba.tasks.checkpoints import load_task
+from vidmamba.tasks.checkpoints import load_captioning_task, load_task
 from vidmamba.tasks.optim import OptimConfig
 from vidmamba.tasks.segmentation import LossConfig, make_task
 from vidmamba.training import TrainedRun, TrainerConfig, fit, seed_everything

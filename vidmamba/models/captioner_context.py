@@ -1,4 +1,4 @@
-"""What a sentence knows of the events before its own: a state that is carried from one to the next."""
+"""A state that is carried from event to event: what a sentence knows of those before its own."""
 
 import torch
 from jaxtyping import Float, Int

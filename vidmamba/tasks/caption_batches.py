@@ -206,15 +206,11 @@ class CaptionCollator:
         first = self.tokenizer.end if again else self.tokenizer.begin
         return [first, *times, *words, self.tokenizer.end]
 
-    def _moved(
-        self, spans: Float64[np.ndarray, "events 2"]
-    ) -> Float64[np.ndarray, "events 2"]:
+    def _moved(self, spans: Float64[np.ndarray, "events 2"]) -> Float64[np.ndarray, "events 2"]:
         jitter = self.config.jitter
         return spans + self._random.uniform(-jitter, jitter, spans.shape) * np.diff(spans)
 
-    def _times(
-        self, true: Float64[np.ndarray, " 2"], told: Float64[np.ndarray, " 2"]
-    ) -> list[int]:
+    def _times(self, true: Float64[np.ndarray, " 2"], told: Float64[np.ndarray, " 2"]) -> list[int]:
         if not self.tokenizer.config.time_tokens:
             return []
         length = told[1] - told[0]

@@ -1,12 +1,10 @@
-"""A captioning task for a data set, or from a checkpoint."""
+"""A captioning task for a data set."""
 
-import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from vidmamba.config import differences, to_plain
 from vidmamba.datasets.records import LabelledSet
@@ -87,27 +85,6 @@ def make_captioning_task(
     if segmenter is not None:
         _start_from(task, segmenter, data)
     return task
-
-
-def load_captioning_task(checkpoint: Path) -> CaptioningTask:
-    """Load a trained task onto the CPU.
-
-    Raises:
-        ValueError: the file is missing, or is no checkpoint of a captioner of this package.
-    """
-    if not checkpoint.is_file():
-        raise ValueError(f"{checkpoint}: no such checkpoint file")
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        values = content["hyper_parameters"]
-        if (kind := values.get("kind", "segmentation")) != CaptioningTask.kind:
-            raise ValueError(f"{checkpoint}: a {kind} model; this needs a captioning model")
-        task = CaptioningTask(**values)
-        task.load_state_dict(content["state_dict"])
-    except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{checkpoint}: not a vidmamba checkpoint ({reason})") from error
-    return task.eval()
 
 
 def _lengths(data: LabelledSet, model: CaptionerConfig) -> tuple[float, ...]:
