@@ -197,7 +197,7 @@ class Inspector:
             overlapping += caption.start < latest
             latest = max(latest, caption.end)
         if overlapping:
-            count = f"{overlapping} of {counted(len(ordered), 'caption')} with a start before another's end"
+            count = f"{overlapping} of {len(ordered)} captions with a start before another's end"
             self.note("overlapping", name, count)
         return tuple(ordered)
 
