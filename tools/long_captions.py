@@ -2,11 +2,12 @@
 
 python tools/long_captions.py --out long_captions --seeds 0 1 2 --jobs 4
 
-Errands are rendered and each picture is embedded (kept in OUT, so that a second call goes on; no
-video file lies between). Test clips have 3,000 frames or more between the last sight of the thing
-and the leaving that depends on it; those of training from 20 up to as many, each gap as many times
-the one before (`memory_gaps.scripts_of`). Each captioner is trained alike and scored once; what was
-chosen was chosen on the validation clips (`--part validation`). Writes long_captions.json.
+Errands are rendered at 10 frames a second and every second picture is embedded, as in the demo
+(kept in OUT, so that a second call goes on; no video file lies between). Test clips have 3,000
+frames or more between the last sight of the thing and the leaving that depends on it; those of
+training from 20 up to as many, each gap as many times the one before (`memory_gaps.scripts_of`).
+Each captioner is trained alike and scored once; what was chosen was chosen on the validation clips
+(`--part validation`). Writes long_captions.json.
 """
 
 import argparse
@@ -16,41 +17,52 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from memory_gaps import embed_clip, scripts_of
+from memory_gaps import placed, scripts_of
 
 from vidmamba.benchmark.runs import device_of
 from vidmamba.benchmark.workers import Job, Workers
 from vidmamba.caption_evaluation import evaluate_captions
 from vidmamba.datasets.errands import ErrandsConfig
 from vidmamba.datasets.errands.plan import PARTS, Part
+from vidmamba.datasets.errands.render import render
 from vidmamba.datasets.errands.script import CLASS_NAMES, MEMORY_CLASSES, frame_labels
 from vidmamba.datasets.errands.sentences import write_sentences
 from vidmamba.datasets.records import LabelledSet, VideoItem
 from vidmamba.demo.captions import BATCHES, CAPTIONER, LOSS, OPTIM, WORDS
-from vidmamba.features.files import write_json
+from vidmamba.features.embed import embed_frames
+from vidmamba.features.files import write_json, written_whole
 from vidmamba.models.backbone import BackboneConfig
 from vidmamba.models.captioner import CaptionerConfig
 from vidmamba.nn.stack import StackConfig
 from vidmamba.tasks.caption_setup import make_captioning_task
 from vidmamba.tasks.checkpoints import load_captioning_task
 from vidmamba.training import TrainerConfig, fit, seed_everything
+from vidmamba.video.reader import Frames
 
 WIDTH = CAPTIONER.stack.width
 MODELS: dict[str, CaptionerConfig] = {
     "carried from event to event": CAPTIONER,
-    "carried from frame to frame alone": replace(CAPTIONER, event_blocks=0),
+    "carried from frame to frame alone": replace(CAPTIONER, event_slots=0),
     # five convolutions, each of twice the reach of the one before: 31 frames to either side
     "31 frames around": replace(
-        CAPTIONER, event_blocks=0, stack=StackConfig(width=WIDTH, depth=5, pattern="C")
+        CAPTIONER, event_slots=0, stack=StackConfig(width=WIDTH, depth=5, pattern="C")
     ),
-    "frames alone": replace(CAPTIONER, event_blocks=0, stack=StackConfig(width=WIDTH, depth=0)),
+    "frames alone": replace(CAPTIONER, event_slots=0, stack=StackConfig(width=WIDTH, depth=0)),
 }
 """Captioners, by what they know beside the frames that a sentence is about."""
+
+STEP = 2
+"""Frames of a clip to one that is looked at."""
+PICTURES = 512
+"""Rendered before they are embedded."""
+SIZE = (172, 128)
+"""Of the pictures: what the backbone's transform would make of larger ones, before it crops."""
 
 SHOWN = ("sentence", "subject", "verb", "object", "place", "memory_sentence", "memory_verb")
 SHOWN += ("memory_object",)
@@ -61,20 +73,33 @@ def errands_of(options: argparse.Namespace) -> ErrandsConfig:
     """Return the dials of all clips."""
     held_back = {part: getattr(options, part) / options.videos for part in ("validation", "test")}
     gap = (options.gap, options.gap + options.gap // 10)
-    return ErrandsConfig(videos=options.videos, gap=gap, seed=options.clips, **held_back)
+    return ErrandsConfig(videos=options.videos, gap=gap, size=SIZE, seed=options.clips, **held_back)
+
+
+scripts = lru_cache(maxsize=1)(scripts_of)
+
+
+def embed_clip(config: ErrandsConfig, clip: int, backbone: BackboneConfig, file: Path) -> None:
+    """Render one clip and leave its features, float16 [T, D], in a file."""
+    pictures, found = islice(render(config, clip, scripts(config)[clip][1]), 0, None, STEP), []
+    while some := [*islice(pictures, PICTURES)]:
+        frames = Frames(np.stack(some), STEP * np.arange(len(some)) / config.fps)
+        found.append(embed_frames(placed(backbone), frames).features)
+    with written_whole(file) as out:
+        np.save(out, np.concatenate(found))
 
 
 @lru_cache(maxsize=1)
 def load_set(config: ErrandsConfig, folder: Path) -> LabelledSet:
     """Join labels and sentences of the scripts with the features in a folder, once a process."""
     parts: dict[Part, list[VideoItem]] = {part: [] for part in PARTS}
-    for clip, (part, script) in enumerate(scripts_of(config)):
+    for clip, (part, script) in enumerate(scripts(config)):
         parts[part].append(
             VideoItem(
                 name=f"errand_{clip:04d}",
                 features=np.load(folder / f"{clip}.npy", mmap_mode="r"),
-                labels=frame_labels(script),
-                timestamps=np.arange(script.num_frames) / config.fps,
+                labels=frame_labels(script)[::STEP],
+                timestamps=np.arange(0, script.num_frames, STEP) / config.fps,
                 captions=write_sentences(script, config.fps),
             )
         )
@@ -103,7 +128,7 @@ def score(
     data = load_set(config, folder)
     seed_everything(seed)
     shape = MODELS[model]
-    carries = shape.event_blocks > 0 or "M" in shape.stack.pattern * shape.stack.depth
+    carries = shape.event_slots > 0 or "M" in shape.stack.pattern * shape.stack.depth
     task = make_captioning_task(
         data,
         model=shape,
@@ -161,7 +186,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--features", type=Path, help="folder for features; default: in OUT")
     parser.add_argument("--gap", type=int, default=3000, help="of validation and test clips")
-    parser.add_argument("--videos", type=int, default=560, help="in all")
+    parser.add_argument("--videos", type=int, default=500, help="in all")
     parser.add_argument("--clips", type=int, default=1, help="seeds the videos")
     parser.add_argument("--validation", type=int, default=24, help="videos to choose by")
     parser.add_argument("--test", type=int, default=48, help="videos to test on")
@@ -200,7 +225,7 @@ def main() -> None:
             if not file.exists()
         ]
         # the longest first: none is waited for at the end
-        embed.sort(key=lambda job: -scripts_of(config)[job.arguments[1]][1].num_frames)
+        embed.sort(key=lambda job: -scripts(config)[job.arguments[1]][1].num_frames)
         workers.do(embed, "embed")
         jobs = [
             Job(

@@ -126,7 +126,6 @@ def reach_of(config: ErrandsConfig) -> int:
     return config.gap[1] + 64
 
 
-@lru_cache(maxsize=1)
 def scripts_of(config: ErrandsConfig) -> list[tuple[Part, Script]]:
     """Return the part and the script of each clip; in training, gaps grow from clip to clip."""
     plans = plan_clips(config)

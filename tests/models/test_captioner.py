@@ -175,10 +175,10 @@ def batch() -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.parametrize("event_blocks", [0, 2])
+@pytest.mark.parametrize("event_slots", [0, 2])
 @torch.no_grad()
-def test_the_order_of_videos_and_what_stands_beside_them_change_nothing(event_blocks: int) -> None:
-    net, given = captioner(replace(CONFIG, event_blocks=event_blocks)), batch()
+def test_the_order_of_videos_and_what_stands_beside_them_change_nothing(event_slots: int) -> None:
+    net, given = captioner(replace(CONFIG, event_slots=event_slots)), batch()
     whole = net(**given)
     one = net(
         features=given["features"][1:2, :5],
@@ -236,7 +236,7 @@ def test_a_causal_captioner_says_the_same_of_the_past_whatever_comes() -> None:
 @torch.no_grad()
 def test_an_event_is_told_of_by_those_before_it_in_its_video_and_by_no_other() -> None:
     """Frames alone make states, so that all that moves from event to event was carried."""
-    alone = replace(CONFIG, stack=replace(CONFIG.stack, depth=0), event_blocks=1)
+    alone = replace(CONFIG, stack=replace(CONFIG.stack, depth=0), event_slots=1)
     given = {
         "mask": torch.ones(2, 40, dtype=torch.bool),
         "videos": torch.tensor([0, 0, 0, 1]),
@@ -251,7 +251,7 @@ def test_an_event_is_told_of_by_those_before_it_in_its_video_and_by_no_other() -
         net = captioner(config)
         one, other = (net(features=x, **given).words for x in (features, changed))
         assert [not torch.allclose(a, b) for a, b in zip(one, other, strict=True)] == moved
-    still = captioner(replace(alone, event_blocks=0))
+    still = captioner(replace(alone, event_slots=0))
     one, other = (still(features=x, **given).words for x in (features, changed))
     assert [not torch.allclose(a, b) for a, b in zip(one, other, strict=True)] == [
         False, True, False, False
@@ -296,9 +296,9 @@ def test_a_sentence_does_not_depend_on_those_written_beside_it(
     assert tell(talkative(), features, TOKENIZER, config).texts == whole.texts
 
 
-@pytest.mark.parametrize("event_blocks", [0, 1])
-def test_videos_told_side_by_side_are_told_as_each_alone(event_blocks: int) -> None:
-    net, config = talkative(event_blocks=event_blocks), GenerationConfig(max_tokens=5)
+@pytest.mark.parametrize("event_slots", [0, 1])
+def test_videos_told_side_by_side_are_told_as_each_alone(event_slots: int) -> None:
+    net, config = talkative(event_slots=event_slots), GenerationConfig(max_tokens=5)
     videos = [torch.randn(frames, 4) for frames in (30, 11, 50)]
     mask = torch.zeros(3, 50, dtype=torch.bool)
     padded = torch.full((3, 50, 4), float("nan"))
@@ -315,10 +315,10 @@ def test_videos_told_side_by_side_are_told_as_each_alone(event_blocks: int) -> N
         torch.testing.assert_close(told.frames, alone.frames, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("event_blocks", [0, 1])
-def test_nothing_found_is_nothing_told(event_blocks: int) -> None:
+@pytest.mark.parametrize("event_slots", [0, 1])
+def test_nothing_found_is_nothing_told(event_slots: int) -> None:
     events = replace(EVENTS, least_score=1.0)
-    net = captioner(replace(CONFIG, events=events, event_blocks=event_blocks))
+    net = captioner(replace(CONFIG, events=events, event_slots=event_slots))
     told = tell(net, torch.randn(10, 4), TOKENIZER, GenerationConfig())
     assert told.texts == []
     assert told.scores == []

@@ -46,15 +46,16 @@ class CaptionerConfig:
     """Whether a sentence is written from the mean of its event's states alone, instead of a
     window."""
 
-    event_blocks: int = 0
-    """Mamba blocks over a video's events, in their order: the state that is carried from sentence
-    to sentence. 0 leaves each sentence its own window."""
+    event_slots: int = 0
+    """Slots that are carried from event to event and looked at beside each window, so that what
+    was seen hundreds of events before has the name that it had then. 0 leaves each sentence its
+    window."""
 
     def __post_init__(self) -> None:
-        if self.window < 1 or min(self.context, self.event_blocks) < 0:
+        if self.window < 1 or min(self.context, self.event_slots) < 0:
             raise ValueError(
-                "window must be at least 1, context and event_blocks not negative, got "
-                f"{self.window}, {self.context}, {self.event_blocks}"
+                "window must be at least 1, context and event_slots not negative, got "
+                f"{self.window}, {self.context}, {self.event_slots}"
             )
 
 
@@ -118,13 +119,8 @@ class Captioner(nn.Module):
         # ten words of all: from even odds, the first hundred steps would teach nothing but rarity
         nn.init.constant_(self.mentions.bias, -math.log(max(vocabulary / 10, 1.0)))
         self.carry: EventContext | None = None
-        if config.event_blocks:
-            self.carry = EventContext(
-                width,
-                vocabulary=vocabulary,
-                blocks=config.event_blocks,
-                dropout=config.stack.dropout,
-            )
+        if config.event_slots:
+            self.carry = EventContext(width, slots=config.event_slots)
         self.head = FrameHead(width, num_classes) if num_classes else None
 
     def forward(
@@ -177,4 +173,4 @@ class Captioner(nn.Module):
         mentions = self.mentions(windows.mean(dim=1))
         if self.carry is None:
             return EventViews(windows, mentions)
-        return EventViews(self.carry(windows, mentions, videos), mentions)
+        return EventViews(self.carry(windows, videos), mentions)

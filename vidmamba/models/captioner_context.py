@@ -3,46 +3,52 @@
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from vidmamba.nn.stack import Stack, StackConfig
+from vidmamba.kernels.selective_scan import selective_scan
+from vidmamba.nn.mixer import step_bias
 
 
 class EventContext(nn.Module):
-    """A causal Mamba over the events of a video, one step an event; its state joins their windows.
+    """A few slots that each event may write itself into; what stands there, later ones look at.
 
     Minutes are thousands of frames, but some dozens of events: who is who, and what went into whose
-    pocket, is carried over as many steps as things happened. An event comes in as the mean of its
-    window and as the words that it mentions, so that names go in as names. The cost of an event is
-    a constant.
+    pocket, is carried over as many steps as things happened. A slot is the selective state of Gu
+    and Dao's theorem 1 (2023), `h = (1 - g) h + g x`, with one gate g a slot and event and x the
+    mean of the event's window: what is carried looks like what a sentence is written from anyway,
+    so that a thing is named minutes later as it is when it is seen. The cost of an event is a
+    constant.
     """
 
-    def __init__(self, width: int, *, vocabulary: int, blocks: int, dropout: float) -> None:
-        """Build for windows of this width and so many words; `blocks` is the Mamba's depth."""
+    def __init__(self, width: int, *, slots: int) -> None:
+        """Build for windows of this width."""
         super().__init__()
-        self.seen = nn.Linear(width, width)
-        self.named = nn.Linear(vocabulary, width, bias=False)
-        self.stack = Stack(
-            StackConfig(width=width, depth=blocks, direction="causal", dropout=dropout)
-        )
-        self.carried = nn.Linear(width, width)
+        self.write = nn.Linear(width, slots)
+        self.place = nn.Parameter(0.02 * torch.randn(slots, width))
+        with torch.no_grad():
+            self.write.bias.copy_(step_bias(slots, 1e-2, 1.0))
 
     def forward(
-        self,
-        windows: Float[Tensor, "E M D"],
-        mentions: Float[Tensor, "E V"],
-        videos: Int[Tensor, " E"],
+        self, windows: Float[Tensor, "E M D"], videos: Int[Tensor, " E"]
     ) -> Float[Tensor, "E rows D"]:
-        """Return the windows, each with one more row: what is known by the end of its event.
+        """Return the windows, each with the slots as it found them: rows of events before it.
 
         Args:
             windows: states of and around each event.
-            mentions: logits of the words that its sentence mentions.
             videos: which video each event is of; a video's events lie together, in their order.
         """
-        if not len(windows):
-            return torch.cat([windows, windows[:, :1]], dim=1)
-        events = self.seen(windows.mean(dim=1)) + self.named(mentions.sigmoid())
-        counts = torch.bincount(videos)
-        offsets = nn.functional.pad(counts.cumsum(0), (1, 0)).to(torch.int32)
-        carried = self.carried(self.stack(events.unsqueeze(0), offsets=offsets)[0])
-        return torch.cat([windows, carried.unsqueeze(1)], dim=1)
+        events, width = len(windows), windows.shape[2]
+        slots = len(self.place)
+        if not events:
+            return windows.new_zeros(0, windows.shape[1] + slots, width)
+        seen = windows.mean(dim=1)
+        step = F.softplus(self.write(seen)).repeat_interleave(width, dim=1)
+        given = seen.repeat(1, slots) * -torch.expm1(-step) / step
+        ones = given.new_ones(1, events, 1)
+        offsets = F.pad(torch.bincount(videos).cumsum(0), (1, 0))
+        rate = -torch.ones(slots * width, 1, device=given.device)
+        carried = selective_scan(given[None], step[None], rate, ones, ones, offsets=offsets)[0]
+        before = F.pad(carried[:-1], (0, 0, 1, 0)).unflatten(1, (slots, width))
+        first = F.pad(videos[1:] != videos[:-1], (1, 0), value=True)
+        before = before.masked_fill(first[:, None, None], 0.0) + self.place
+        return torch.cat([windows, before.to(windows.dtype)], dim=1)
