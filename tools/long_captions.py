@@ -64,8 +64,10 @@ PICTURES = 512
 SIZE = (172, 128)
 """Of the pictures: what the backbone's transform would make of larger ones, before it crops."""
 
-SHOWN = ("sentence", "subject", "verb", "object", "place", "memory_sentence", "memory_verb")
-SHOWN += ("memory_object",)
+SHOWN = (
+    *("sentence", "subject", "verb", "object", "place"),
+    *("memory_sentence", "memory_verb", "memory_object"),
+)
 LINE = "{model:34} seed {seed}  {figures}  {seconds:4.0f} s  {device}"
 
 
