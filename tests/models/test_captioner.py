@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vidmamba.models.augment import AugmentConfig
 from vidmamba.models.captioner import Captioner, CaptionerConfig
+from vidmamba.models.captioner_context import EventContext
 from vidmamba.models.captioner_events import (
     EventConfig,
     EventMaps,
@@ -256,6 +257,24 @@ def test_an_event_is_told_of_by_those_before_it_in_its_video_and_by_no_other() -
     assert [not torch.allclose(a, b) for a, b in zip(one, other, strict=True)] == [
         False, True, False, False
     ]  # fmt: skip
+
+
+@torch.no_grad()
+def test_slots_hold_what_their_gates_let_in_of_the_events_before() -> None:
+    torch.manual_seed(0)
+    context = EventContext(5, slots=3).double()
+    windows = torch.randn(6, 4, 5, dtype=torch.float64)
+    videos = torch.tensor([0, 0, 0, 2, 2, 2])  # the second video has no event
+    found = context(windows, videos)
+    torch.testing.assert_close(found[:, :4], windows)
+    slots = torch.zeros(3, 5, dtype=torch.float64)
+    for event, window in enumerate(windows):
+        if event in (0, 3):
+            slots = torch.zeros_like(slots)
+        torch.testing.assert_close(found[event, 4:], slots + context.place)
+        seen = window.mean(dim=0)
+        gate = torch.sigmoid(context.write(seen))[:, None]  # 1 - exp(-softplus(x))
+        slots = (1 - gate) * slots + gate * seen
 
 
 # telling

@@ -59,6 +59,27 @@ def test_what_is_told_again_is_of_an_event_before_and_starts_with_the_end() -> N
         assert make.tokenizer.decode(batch.tokens[row, 1:].tolist()) == first.text
 
 
+def test_what_a_video_says_of_many_events_is_told_of_one_drawn_anew() -> None:
+    texts = ("It waits.", "It goes.", "It waits.", "It waits.")
+    captions = tuple(
+        Caption(start=float(start), end=start + 1.0, text=text) for start, text in enumerate(texts)
+    )
+    (item,) = labelled_set(1).train
+    data = replace(labelled_set(1), train=(replace(item, captions=captions),))
+    make = collator(data, jitter=0.0, again=1)
+    batches = [make(data.train) for _ in range(40)]
+    waits = set()
+    for batch in batches:
+        assert batch.spans.tolist() == [[4.0 * k, 4.0 * k + 4] for k in range(4)]
+        told = batch.about[~batch.again].tolist()
+        assert sorted(texts[event] for event in told) == ["It goes.", "It waits."]
+        waits |= {*told} - {1}
+        for event, tokens in zip(batch.about.tolist(), batch.tokens.tolist(), strict=True):
+            said = make.tokenizer.decode(tokens[1:])
+            assert said == texts[event] if tokens[0] == make.tokenizer.begin else event > 0
+    assert waits == {0, 2, 3}
+
+
 def test_jitter_moves_bounds_no_further_than_asked_and_times_tell_where_they_were() -> None:
     data = labelled_set(8)
     make = collator(data, jitter=0.2, time_tokens=1001)

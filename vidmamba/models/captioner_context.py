@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidmamba.kernels.selective_scan import selective_scan
-from vidmamba.nn.mixer import step_bias
+from vidmamba.nn.mixer import state_dtype, step_bias
 
 
 class EventContext(nn.Module):
@@ -42,11 +42,12 @@ class EventContext(nn.Module):
         if not events:
             return windows.new_zeros(0, windows.shape[1] + slots, width)
         seen = windows.mean(dim=1)
-        step = F.softplus(self.write(seen)).repeat_interleave(width, dim=1)
+        # a shut gate is small, not 0, which would be 0 / 0 below
+        step = F.softplus(self.write(seen)).clamp(min=1e-6).repeat_interleave(width, dim=1)
         given = seen.repeat(1, slots) * -torch.expm1(-step) / step
         ones = given.new_ones(1, events, 1)
         offsets = F.pad(torch.bincount(videos).cumsum(0), (1, 0))
-        rate = -torch.ones(slots * width, 1, device=given.device)
+        rate = -given.new_ones(slots * width, 1, dtype=state_dtype(given))
         carried = selective_scan(given[None], step[None], rate, ones, ones, offsets=offsets)[0]
         before = F.pad(carried[:-1], (0, 0, 1, 0)).unflatten(1, (slots, width))
         first = F.pad(videos[1:] != videos[:-1], (1, 0), value=True)
