@@ -3,11 +3,11 @@
 python tools/long_captions.py --out long_captions --seeds 0 1 2 --jobs 4
 
 Errands are rendered at 10 frames a second and every second picture is embedded, as in the demo
-(kept in OUT, so that a second call goes on; no video file lies between). Test clips have 3,000
-frames or more between the last sight of the thing and the leaving that depends on it; those of
-training from 20 up to as many, each gap as many times the one before (`memory_gaps.scripts_of`).
-Each captioner is trained alike and scored once; what was chosen was chosen on the validation clips
-(`--part validation`). Writes long_captions.json.
+(kept in OUT, so that a second call goes on; no video file lies between). Validation and test clips
+have 3,000 frames or more between the last sight of the thing and the leaving that depends on it;
+those of training 20 to 400, each gap as many times the one before. Each captioner is trained alike
+and scored once; what was chosen was chosen on validation clips (`--part validation`). Writes
+long_captions.json.
 """
 
 import argparse
@@ -23,21 +23,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from memory_gaps import placed, scripts_of
 
 from vidmamba.benchmark.runs import device_of
 from vidmamba.benchmark.workers import Job, Workers
 from vidmamba.caption_evaluation import evaluate_captions
 from vidmamba.datasets.errands import ErrandsConfig
-from vidmamba.datasets.errands.plan import PARTS, Part
+from vidmamba.datasets.errands.grammar import write_script
+from vidmamba.datasets.errands.plan import PARTS, Part, plan_clips
 from vidmamba.datasets.errands.render import render
-from vidmamba.datasets.errands.script import CLASS_NAMES, MEMORY_CLASSES, frame_labels
+from vidmamba.datasets.errands.script import (
+    CLASS_NAMES,
+    MEMORY_CLASSES,
+    Script,
+    frame_labels,
+)
 from vidmamba.datasets.errands.sentences import write_sentences
 from vidmamba.datasets.records import LabelledSet, VideoItem
 from vidmamba.demo.captions import BATCHES, CAPTIONER, LOSS, OPTIM, WORDS
-from vidmamba.features.embed import embed_frames
+from vidmamba.features.embed import embed_frames, place_backbone
 from vidmamba.features.files import write_json, written_whole
-from vidmamba.models.backbone import BackboneConfig
+from vidmamba.models.backbone import BackboneConfig, FrozenBackbone
 from vidmamba.models.captioner import CaptionerConfig
 from vidmamba.nn.stack import StackConfig
 from vidmamba.tasks.caption_setup import make_captioning_task
@@ -57,6 +62,8 @@ MODELS: dict[str, CaptionerConfig] = {
 }
 """Captioners, by what they know beside the frames that a sentence is about."""
 
+TRAIN_GAP = (20, 400)
+"""Of training clips; those that the captioners are asked of have one many times as long."""
 STEP = 2
 """Frames of a clip to one that is looked at."""
 PICTURES = 512
@@ -75,15 +82,41 @@ def errands_of(options: argparse.Namespace) -> ErrandsConfig:
     """Return the dials of all clips."""
     held_back = {part: getattr(options, part) / options.videos for part in ("validation", "test")}
     gap = (options.gap, options.gap + options.gap // 10)
-    return ErrandsConfig(videos=options.videos, gap=gap, size=SIZE, seed=options.clips, **held_back)
+    return ErrandsConfig(
+        videos=options.videos,
+        gap=gap,
+        train_gap=TRAIN_GAP,
+        size=SIZE,
+        seed=options.clips,
+        **held_back,
+    )
 
 
-scripts = lru_cache(maxsize=1)(scripts_of)
+@lru_cache(maxsize=1)
+def scripts_of(config: ErrandsConfig) -> list[tuple[Part, Script]]:
+    """Return the part and the script of each clip; in training, gaps grow from clip to clip."""
+    plans = plan_clips(config)
+    trained = [clip for clip, plan in enumerate(plans) if plan.part == "train"]
+    shortest, longest = config.train_gap or config.gap
+    scripts = []
+    for clip, plan in enumerate(plans):
+        gap = plan.gap
+        if plan.part == "train":
+            share = trained.index(clip) / max(len(trained) - 1, 1)
+            gap = (round(shortest * (longest / shortest) ** share),) * 2
+        scripts.append((plan.part, write_script(config, clip, plan.outcomes, gap)))
+    return scripts
+
+
+@lru_cache(maxsize=1)
+def placed(backbone: BackboneConfig) -> FrozenBackbone:
+    """Return the backbone, once a process."""
+    return place_backbone(backbone)
 
 
 def embed_clip(config: ErrandsConfig, clip: int, backbone: BackboneConfig, file: Path) -> None:
     """Render one clip and leave its features, float16 [T, D], in a file."""
-    pictures, found = islice(render(config, clip, scripts(config)[clip][1]), 0, None, STEP), []
+    pictures, found = islice(render(config, clip, scripts_of(config)[clip][1]), 0, None, STEP), []
     while some := [*islice(pictures, PICTURES)]:
         frames = Frames(np.stack(some), STEP * np.arange(len(some)) / config.fps)
         found.append(embed_frames(placed(backbone), frames).features)
@@ -95,7 +128,7 @@ def embed_clip(config: ErrandsConfig, clip: int, backbone: BackboneConfig, file:
 def load_set(config: ErrandsConfig, folder: Path) -> LabelledSet:
     """Join labels and sentences of the scripts with the features in a folder, once a process."""
     parts: dict[Part, list[VideoItem]] = {part: [] for part in PARTS}
-    for clip, (part, script) in enumerate(scripts(config)):
+    for clip, (part, script) in enumerate(scripts_of(config)):
         parts[part].append(
             VideoItem(
                 name=f"errand_{clip:04d}",
@@ -227,7 +260,7 @@ def main() -> None:
             if not file.exists()
         ]
         # the longest first: none is waited for at the end
-        embed.sort(key=lambda job: -scripts(config)[job.arguments[1]][1].num_frames)
+        embed.sort(key=lambda job: -scripts_of(config)[job.arguments[1]][1].num_frames)
         workers.do(embed, "embed")
         jobs = [
             Job(

@@ -262,7 +262,7 @@ def test_an_event_is_told_of_by_those_before_it_in_its_video_and_by_no_other() -
 @torch.no_grad()
 def test_slots_hold_what_their_gates_let_in_of_the_events_before() -> None:
     torch.manual_seed(0)
-    context = EventContext(5, slots=3).double()
+    context = EventContext(5, slots=3, stretch=16.0).double().eval()
     windows = torch.randn(6, 4, 5, dtype=torch.float64)
     videos = torch.tensor([0, 0, 0, 2, 2, 2])  # the second video has no event
     found = context(windows, videos)
@@ -273,7 +273,7 @@ def test_slots_hold_what_their_gates_let_in_of_the_events_before() -> None:
             slots = torch.zeros_like(slots)
         torch.testing.assert_close(found[event, 4:], slots + context.place)
         seen = window.mean(dim=0)
-        gate = torch.sigmoid(context.write(seen))[:, None]  # 1 - exp(-softplus(x))
+        gate = torch.sigmoid(context.carried.write(seen))[:, None]  # 1 - exp(-softplus(x))
         slots = (1 - gate) * slots + gate * seen
 
 

@@ -51,7 +51,13 @@ class CaptionerConfig:
     was seen hundreds of events before has the name that it had then. 0 leaves each sentence its
     window."""
 
+    event_stretch: float = 16.0
+    """In training each event counts as up to so many equal ones, drawn a video, so that slots are
+    kept for as many times the events that training videos have; 1 is off."""
+
     def __post_init__(self) -> None:
+        if self.event_stretch < 1:
+            raise ValueError(f"event_stretch must be at least 1, got {self.event_stretch}")
         if self.window < 1 or min(self.context, self.event_slots) < 0:
             raise ValueError(
                 "window must be at least 1, context and event_slots not negative, got "
@@ -120,7 +126,7 @@ class Captioner(nn.Module):
         nn.init.constant_(self.mentions.bias, -math.log(max(vocabulary / 10, 1.0)))
         self.carry: EventContext | None = None
         if config.event_slots:
-            self.carry = EventContext(width, slots=config.event_slots)
+            self.carry = EventContext(width, slots=config.event_slots, stretch=config.event_stretch)
         self.head = FrameHead(width, num_classes) if num_classes else None
 
     def forward(
