@@ -50,15 +50,15 @@ from vidmamba.tasks.checkpoints import load_captioning_task
 from vidmamba.training import TrainerConfig, fit, seed_everything
 from vidmamba.video.reader import Frames
 
+ALONE = replace(CAPTIONER, event_slots=0, augment=replace(CAPTIONER.augment, forget_frames=0))
+"""What no event hands on to the next."""
 WIDTH = CAPTIONER.stack.width
 MODELS: dict[str, CaptionerConfig] = {
     "carried from event to event": CAPTIONER,
-    "carried from frame to frame alone": replace(CAPTIONER, event_slots=0),
+    "carried from frame to frame alone": ALONE,
     # five convolutions, each of twice the reach of the one before: 31 frames to either side
-    "31 frames around": replace(
-        CAPTIONER, event_slots=0, stack=StackConfig(width=WIDTH, depth=5, pattern="C")
-    ),
-    "frames alone": replace(CAPTIONER, event_slots=0, stack=StackConfig(width=WIDTH, depth=0)),
+    "31 frames around": replace(ALONE, stack=StackConfig(width=WIDTH, depth=5, pattern="C")),
+    "frames alone": replace(ALONE, stack=StackConfig(width=WIDTH, depth=0)),
 }
 """Captioners, by what they know beside the frames that a sentence is about."""
 
