@@ -247,7 +247,7 @@ def test_what_is_told_is_sorted_inside_the_video_and_has_words() -> None:
     assert told.frames.shape == (40, 3)
 
 
-@pytest.mark.parametrize("kind", ["greedy", "beam", "sample"])
+@pytest.mark.parametrize("kind", ["greedy", "beam", "sample", "consensus"])
 def test_the_same_seed_tells_the_same(kind: str) -> None:
     features = torch.randn(30, 4)
     config = GenerationConfig(kind=kind, max_tokens=6, seed=5)  # type: ignore[arg-type]

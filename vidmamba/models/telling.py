@@ -10,10 +10,14 @@ from torch import Tensor
 from vidmamba.models.captioner import Captioner
 from vidmamba.models.captioner_events import FoundEvents, find_events
 from vidmamba.models.generation import Generated, GenerationConfig, generate
+from vidmamba.models.token_cider import TokenCider
 from vidmamba.models.tokenizer import CaptionTokenizer
 
 AT_ONCE = 256
 """Sentences that are written side by side: what an hour's take in memory is bounded."""
+
+CANDIDATES_AT_ONCE = 16_384
+"""Those of which a consensus is made."""
 
 
 class Told(NamedTuple):
@@ -36,13 +40,14 @@ def tell(
     features: Float[Tensor, "T F"],
     tokenizer: CaptionTokenizer,
     config: GenerationConfig,
+    likeness: TokenCider | None = None,
 ) -> Told:
     """Find the events of a video, and write a sentence for each; the same seed, the same words.
 
     The stack runs once over the video; a sentence costs the same wherever it stands.
     """
     mask = torch.ones(1, len(features), dtype=torch.bool, device=features.device)
-    return tell_all(captioner, features.unsqueeze(0), mask, tokenizer, config)[0]
+    return tell_all(captioner, features.unsqueeze(0), mask, tokenizer, config, likeness)[0]
 
 
 @torch.no_grad()
@@ -52,6 +57,7 @@ def tell_all(
     mask: Bool[Tensor, "B T"],
     tokenizer: CaptionTokenizer,
     config: GenerationConfig,
+    likeness: TokenCider | None = None,
 ) -> list[Told]:
     """Do what `tell` does for padded videos, whose sentences are written side by side."""
     states = captioner.encoder(features, mask)
@@ -62,10 +68,13 @@ def tell_all(
     videos = torch.arange(len(found)).repeat_interleave(counts).to(states.device)
     spans = torch.cat([each.spans for each in found])
     written = Generated([], [])
-    for some, whose in zip(spans.split(AT_ONCE), videos.split(AT_ONCE), strict=True):
+    size = AT_ONCE
+    if config.kind == "consensus":
+        size = max(min(AT_ONCE, CANDIDATES_AT_ONCE // config.candidates), 1)
+    for some, whose in zip(spans.split(size), videos.split(size), strict=True):
         if len(some):  # not one event: torch splits nothing into one piece of nothing
             memory = captioner.window(states, lengths, whose, some.to(states.device))
-            new = _write(captioner, memory, tokenizer, config)
+            new = _write(captioner, memory, tokenizer, config, likeness)
             written.tokens.extend(new.tokens)
             written.scores.extend(new.scores)
     told = []
@@ -91,6 +100,7 @@ def _write(
     memory: Float[Tensor, "R M D"],
     tokenizer: CaptionTokenizer,
     config: GenerationConfig,
+    likeness: TokenCider | None,
 ) -> Generated:
     """Write a sentence for each of some events."""
     return generate(
@@ -100,6 +110,7 @@ def _write(
         end=tokenizer.end,
         config=config,
         allowed=_Sayable(tokenizer, memory.device),
+        likeness=likeness,
     )
 
 

@@ -19,6 +19,7 @@ from vidmamba.metrics.captions.dense import MOST_CAPTIONS, score_dense_captions
 from vidmamba.models.captioner import Captioner, CaptionerConfig, CaptionerOutput
 from vidmamba.models.generation import GenerationConfig
 from vidmamba.models.telling import Told, tell_all
+from vidmamba.models.token_cider import TokenCider
 from vidmamba.models.tokenizer import tokenizer_from_plain
 from vidmamba.tasks.caption_batches import (
     CaptionBatch,
@@ -69,6 +70,7 @@ class CaptioningTask(L.LightningModule):
         labels: dict[str, Any],
         features: dict[str, Any],
         data: dict[str, Any],
+        ngrams: int = 0,
         score: Score = "caption",
         kind: str = "captioning",
         version: str = __version__,
@@ -91,6 +93,9 @@ class CaptioningTask(L.LightningModule):
             num_features=features["width"],
             num_classes=len(self.class_names) if self.loss.frames else 0,
             vocabulary=len(self.tokenizer),
+        )
+        self.likeness = TokenCider(
+            vocabulary=len(self.tokenizer), end=self.tokenizer.end, ngrams=ngrams
         )
         self.collate = CaptionCollator(
             self.tokenizer, config, from_plain(CaptionBatchConfig, batches)
@@ -182,7 +187,7 @@ class CaptioningTask(L.LightningModule):
         mask: Bool[Tensor, "B T"],
         edges: Sequence[Float64[np.ndarray, " _"]],
     ) -> list[CaptionPrediction]:
-        found = tell_all(self.net, features, mask, self.tokenizer, self.generation)
+        found = tell_all(self.net, features, mask, self.tokenizer, self.generation, self.likeness)
         return [_in_seconds(told, own) for told, own in zip(found, edges, strict=True)]
 
     def _log_losses(self, batch: CaptionBatch, part: str) -> Tensor:
