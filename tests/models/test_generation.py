@@ -189,13 +189,14 @@ def test_a_low_temperature_and_a_small_nucleus_are_greedy(
 def test_a_consensus_is_the_drawn_caption_that_is_most_like_all_that_were_drawn(
     decoder: TokenDecoder, memory: Tensor
 ) -> None:
-    copies, settings = 12, {"max_tokens": 6, "seed": 3, "temperature": 1.5}
+    copies = 12
+    settings: dict[str, Any] = {"max_tokens": 6, "seed": 3, "temperature": 1.5}
     drawn = generate(
         decoder,
         decoder.begin(VIDEOS, memory=memory).spread(copies),
         start=START,
         end=END,
-        config=GenerationConfig(kind="sample", **settings),  # type: ignore[arg-type]
+        config=GenerationConfig(kind="sample", **settings),
     )
     found = written(decoder, memory, kind="consensus", candidates=copies, **settings)
     for video, (told, score) in enumerate(zip(*found, strict=True)):

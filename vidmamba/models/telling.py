@@ -68,9 +68,7 @@ def tell_all(
     videos = torch.arange(len(found)).repeat_interleave(counts).to(states.device)
     spans = torch.cat([each.spans for each in found])
     written = Generated([], [])
-    size = AT_ONCE
-    if config.kind == "consensus":
-        size = max(min(AT_ONCE, CANDIDATES_AT_ONCE // config.candidates), 1)
+    size = _at_once(config)
     for some, whose in zip(spans.split(size), videos.split(size), strict=True):
         if len(some):  # not one event: torch splits nothing into one piece of nothing
             memory = captioner.window(states, lengths, whose, some.to(states.device))
@@ -93,6 +91,12 @@ def tell_all(
             )
         )
     return told
+
+
+def _at_once(config: GenerationConfig) -> int:
+    if config.kind != "consensus":
+        return AT_ONCE
+    return max(min(AT_ONCE, CANDIDATES_AT_ONCE // config.candidates), 1)
 
 
 def _write(

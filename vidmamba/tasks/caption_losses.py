@@ -60,14 +60,15 @@ def caption_losses(
     """Return each loss that has a weight, not weighted yet, by its name in the config."""
     losses: dict[str, Tensor] = {}
     told, again = batch.tokens[:, 1:], batch.again
-    for name, rows in (("words", ~again), ("again", again)):
-        if getattr(config, name) and (name == "words" or bool(again.any())):
+    new = slice(None) if again is None else ~again
+    for name, rows in (("words", new), ("again", again)):
+        if getattr(config, name) and (name == "words" or (again is not None and bool(again.any()))):
             losses[name] = word_loss(
                 output.words[rows], told[rows], tokenizer.pad, config.label_smoothing
             )
     if config.mentions:
-        mentions = output.mentions[~again]
-        losses["mentions"] = mention_loss(mentions, told[~again], tokenizer.num_words)
+        mentions = output.mentions[new]
+        losses["mentions"] = mention_loss(mentions, told[new], tokenizer.num_words)
     if config.times and output.events is not None:
         losses["times"] = torch.stack(event_loss(output.events, batch.events, batch.mask)).sum()
     if config.frames and output.frames is not None:

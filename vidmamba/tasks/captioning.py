@@ -118,6 +118,10 @@ class CaptioningTask(L.LightningModule):
         """Return the loss of one batch."""
         return self._log_losses(batch, "train")
 
+    def batch_loss(self, batch: CaptionBatch) -> Tensor:
+        """Return the loss of one batch, and log nothing."""
+        return self._total(caption_losses(batch, self(batch), self.tokenizer, self.loss))
+
     def validation_step(self, batch: CaptionBatch, _: int) -> None:
         """Gather the losses of one batch, and what is said of its videos."""
         self._log_losses(batch, "val")
@@ -195,9 +199,12 @@ class CaptioningTask(L.LightningModule):
         size = len(batch.names)
         for name, value in losses.items():
             self.log(f"{part}/{name}", value, batch_size=size)
-        total = torch.stack([getattr(self.loss, name) * x for name, x in losses.items()]).sum()
+        total = self._total(losses)
         self.log(f"{part}/loss", total, batch_size=size)
         return total
+
+    def _total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack([getattr(self.loss, name) * x for name, x in losses.items()]).sum()
 
 
 def _in_seconds(told: Told, edges: Float64[np.ndarray, " edges"]) -> CaptionPrediction:
