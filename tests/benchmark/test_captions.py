@@ -88,8 +88,10 @@ def test_every_recipe_and_the_neighbours_have_a_row_of_all_seeds(
 ) -> None:
     found = run(config, tmp_path / "out")
     rows = {row["name"]: row for row in found["rows"]}
-    assert [name.split()[0] for name in rows] == ["nearest", "mamba", "lstm", "transformer"]
-    assert [len(row["scores"]) for row in rows.values()] == [1, 2, 2, 2]
+    neighbours = ["nearest neighbour", "nearest neighbours"]
+    assert [*rows] == [*neighbours, "mamba", "lstm", "transformer"]
+    assert [rows[name]["choice"] for name in neighbours] == ["k = 1", "k = 4"]
+    assert [len(row["scores"]) for row in rows.values()] == [1, 1, 2, 2, 2]
     assert len(found["runs"]) == 8
     table = (tmp_path / "out" / "benchmark.md").read_text()
     assert all(f"| {name} |" in table for name in rows)

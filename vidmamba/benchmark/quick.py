@@ -97,10 +97,10 @@ class Optimization:
         self._weights: list[Tensor] = [*task.parameters()]
         self._average: list[Tensor] = []
 
-    def step(self, batch: Any) -> None:
-        """Move the weights by the gradient of a batch, and the average after them."""
+    def step(self, batch: Any, **options: Any) -> None:
+        """Move the weights by the gradient of a batch's loss, and the average after them."""
         self._optimizer.zero_grad()
-        self.task.batch_loss(batch).backward()
+        self.task.batch_loss(batch, **options).backward()
         torch.nn.utils.clip_grad_norm_(self._weights, self.config.clip)
         self._rate.copy_(self._rates.index_select(0, self.done).squeeze(0))
         self._optimizer.step()

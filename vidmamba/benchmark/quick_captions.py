@@ -55,16 +55,22 @@ def train_captioner_quickly(
     optimization = Optimization(task, config, steps=len(batches))
     clips = _Clips(task, items, device)
     if device.type == "cuda" and not {*task.net.config.stack.pattern} & {*WAITING}:
-        _replay(optimization, clips, batches)
+        _replay(optimization, task, clips, batches)
     else:
-        for numbers in batches:
-            optimization.step(clips.take(torch.tensor(numbers, device=device)))
+        for place, numbers in enumerate(batches):
+            batch = clips.take(torch.tensor(numbers, device=device))
+            optimization.step(batch, done=place / len(batches))
     optimization.finish()
     if device.type == "cuda":
         torch.cuda.synchronize(device)  # so that whoever times this times all of it
 
 
-def _replay(optimization: Optimization, clips: "_Clips", batches: Sequence[Sequence[int]]) -> None:
+def _replay(
+    optimization: Optimization,
+    task: CaptioningTask,
+    clips: "_Clips",
+    batches: Sequence[Sequence[int]],
+) -> None:
     """Train on a GPU by graphs, one for each number of videos in a batch."""
     device = clips.tokens.device
     widest = max(len(numbers) for numbers in batches)
@@ -74,13 +80,16 @@ def _replay(optimization: Optimization, clips: "_Clips", batches: Sequence[Seque
     stream = torch.cuda.Stream(device)
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
-        for numbers in batches:
+        for place, numbers in enumerate(batches):
 
-            def step(videos: int = len(numbers)) -> None:
+            def step(videos: int = len(numbers), done: float = place / len(batches)) -> None:
                 here = rows.index_select(0, optimization.done)[0, :videos]
-                optimization.step(clips.take(here))
+                optimization.step(clips.take(here), done=done)
 
-            graphs.run(step, len(numbers))
+            if task.draws(place / len(batches)):  # how long what is drawn gets, no graph can know
+                step()
+            else:
+                graphs.run(step, len(numbers))
     torch.cuda.current_stream(device).wait_stream(stream)
     stream.synchronize()  # the graphs go, and their memory with them
 

@@ -113,7 +113,7 @@ def _write(
         start=tokenizer.begin,
         end=tokenizer.end,
         config=config,
-        allowed=_Sayable(tokenizer, memory.device),
+        allowed=Sayable(tokenizer, memory.device),
         likeness=likeness,
     )
 
@@ -135,7 +135,7 @@ def _events(captioner: Captioner, states: Float[Tensor, "B T D"]) -> FoundEvents
     return find_events(maps.scores[0], maps.reach[0], captioner.config.events)
 
 
-class _Sayable:
+class Sayable:
     """Which tokens may come next: two times if there are any, then words, of which one at least."""
 
     def __init__(self, tokenizer: CaptionTokenizer, device: torch.device) -> None:

@@ -29,6 +29,7 @@ from vidmamba.tasks.caption_batches import (
 )
 from vidmamba.tasks.caption_losses import CaptionLossConfig, caption_losses
 from vidmamba.tasks.optim import OptimConfig, configure
+from vidmamba.tasks.self_critical import self_critical_loss
 from vidmamba.timeline import Caption
 
 Score = Literal["caption", "loss"]
@@ -116,11 +117,16 @@ class CaptioningTask(L.LightningModule):
 
     def training_step(self, batch: CaptionBatch, _: int) -> Tensor:
         """Return the loss of one batch."""
-        return self._log_losses(batch, "train")
+        done = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
+        return self._log_losses(batch, "train", done)
 
-    def batch_loss(self, batch: CaptionBatch) -> Tensor:
-        """Return the loss of one batch, and log nothing."""
-        return self._total(caption_losses(batch, self(batch), self.tokenizer, self.loss))
+    def batch_loss(self, batch: CaptionBatch, *, done: float = 0.0) -> Tensor:
+        """Return the loss of one batch, and log nothing; ``done`` is the share of the training."""
+        return self._total(self._losses(batch, done))
+
+    def draws(self, done: float) -> bool:
+        """Whether captions are drawn, and learned from, when that share of the training is done."""
+        return self.loss.self_critical > 0 and done >= self.loss.self_critical_from
 
     def validation_step(self, batch: CaptionBatch, _: int) -> None:
         """Gather the losses of one batch, and what is said of its videos."""
@@ -194,8 +200,16 @@ class CaptioningTask(L.LightningModule):
         found = tell_all(self.net, features, mask, self.tokenizer, self.generation, self.likeness)
         return [_in_seconds(told, own) for told, own in zip(found, edges, strict=True)]
 
-    def _log_losses(self, batch: CaptionBatch, part: str) -> Tensor:
+    def _losses(self, batch: CaptionBatch, done: float) -> dict[str, Tensor]:
         losses = caption_losses(batch, self(batch), self.tokenizer, self.loss)
+        if self.draws(done) and len(batch.tokens):
+            losses["self_critical"] = self_critical_loss(
+                self.net, batch, self.tokenizer, self.likeness, number=self.loss.drawn
+            )
+        return losses
+
+    def _log_losses(self, batch: CaptionBatch, part: str, done: float = 0.0) -> Tensor:
+        losses = self._losses(batch, done)
         size = len(batch.names)
         for name, value in losses.items():
             self.log(f"{part}/{name}", value, batch_size=size)
