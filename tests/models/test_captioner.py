@@ -265,7 +265,7 @@ def test_slots_hold_what_their_gates_let_in_of_the_events_before() -> None:
     context = EventContext(5, slots=3, stretch=16.0).double().eval()
     windows = torch.randn(6, 4, 5, dtype=torch.float64)
     videos = torch.tensor([0, 0, 0, 2, 2, 2])  # the second video has no event
-    found = context(windows, videos)
+    found = context(windows, videos, number=4)
     torch.testing.assert_close(found[:, :4], windows)
     slots = torch.zeros(3, 5, dtype=torch.float64)
     for event, window in enumerate(windows):
@@ -297,7 +297,7 @@ def test_what_is_told_is_sorted_inside_the_video_and_has_words() -> None:
     assert told.frames.shape == (40, 3)
 
 
-@pytest.mark.parametrize("kind", ["greedy", "beam", "sample"])
+@pytest.mark.parametrize("kind", ["greedy", "beam", "sample", "consensus"])
 def test_the_same_seed_tells_the_same(kind: str) -> None:
     features = torch.randn(30, 4)
     config = GenerationConfig(kind=kind, max_tokens=6, seed=5)  # type: ignore[arg-type]

@@ -49,6 +49,7 @@ def test_what_is_told_again_is_of_an_event_before_and_starts_with_the_end() -> N
     data = labelled_set(3)
     make = collator(data, jitter=0.0, again=2)
     batch = make(data.train)
+    assert batch.again is not None
     assert batch.again.tolist() == [False] * 6 + [True] * 6
     for row in torch.nonzero(batch.again).flatten().tolist():
         event = int(batch.about[row])

@@ -116,7 +116,8 @@ def test_each_loss_may_be_left_out_but_not_all() -> None:
     every = losses_of(new_task(data), data.train)
     assert {*every} == {"words", "mentions", "times", "frames"}
     for name in every:
-        task = new_task(data, loss=CaptionLossConfig(**{name: 0.0}))
+        without: dict[str, Any] = {name: 0.0}
+        task = new_task(data, loss=CaptionLossConfig(**without))
         assert {*losses_of(task, data.train)} == {*every} - {name}
     assert new_task(data, loss=CaptionLossConfig(frames=0.0)).net.head is None
     with pytest.raises(ValueError, match="must have a weight above 0"):

@@ -179,4 +179,4 @@ class Captioner(nn.Module):
         mentions = self.mentions(windows.mean(dim=1))
         if self.carry is None:
             return EventViews(windows, mentions)
-        return EventViews(self.carry(windows, videos), mentions)
+        return EventViews(self.carry(windows, videos, number=len(lengths)), mentions)

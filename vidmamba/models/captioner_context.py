@@ -3,7 +3,6 @@
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vidmamba.nn.slots import Slots
 
@@ -24,16 +23,17 @@ class EventContext(nn.Module):
         self.place = nn.Parameter(0.02 * torch.randn(slots, width))
 
     def forward(
-        self, windows: Float[Tensor, "E M D"], videos: Int[Tensor, " E"]
+        self, windows: Float[Tensor, "E M D"], videos: Int[Tensor, " E"], *, number: int
     ) -> Float[Tensor, "E rows D"]:
         """Return the windows, each with the slots as rows beside its own.
 
         Args:
             windows: states of and around each event.
             videos: which video each event is of; a video's events lie together, in their order.
+            number: of videos.
         """
         if not len(windows):
             return windows.new_zeros(0, windows.shape[1] + len(self.place), windows.shape[2])
-        offsets = F.pad(torch.bincount(videos).cumsum(0), (1, 0))
+        offsets = torch.searchsorted(videos, torch.arange(number + 1, device=videos.device))
         before = self.carried(windows.mean(dim=1).unsqueeze(0), offsets=offsets) + self.place
         return torch.cat([windows, before.to(windows.dtype)], dim=1)

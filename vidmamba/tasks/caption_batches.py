@@ -36,8 +36,9 @@ class CaptionBatch(NamedTuple):
     tokens: Int[Tensor, "R S"]
     """Begin, times if there are time tokens, words, end, padding; a sentence that is told again
     starts with the end instead."""
-    again: Bool[Tensor, " R"]
-    """Whether a sentence is told again: it is of an event before the one that it is about."""
+    again: Bool[Tensor, " R"] | None
+    """Whether a sentence is told again: it is of an event before the one that it is about; None
+    where none is."""
     edges: tuple[Float64[np.ndarray, " edges"], ...]
     """When each video's frames begin and the last one ends, in seconds."""
     truth: tuple[tuple[tuple[float, float, str], ...], ...]

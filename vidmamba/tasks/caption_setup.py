@@ -12,6 +12,7 @@ from vidmamba.models.captioner import CaptionerConfig
 from vidmamba.models.captioner_events import typical_lengths
 from vidmamba.models.generation import GenerationConfig
 from vidmamba.models.language import LanguageConfig, language_model_config, load_language_model
+from vidmamba.models.token_cider import TokenCider, learn_rarities
 from vidmamba.models.tokenizer import (
     CaptionTokenizer,
     TokenizerConfig,
@@ -63,6 +64,7 @@ def make_captioning_task(
     words = words or TokenizerConfig()
     model = replace(model, events=replace(model.events, lengths=_lengths(data, model)))
     tokenizer, model = _words(data, model, words, language_model)
+    likeness = _likeness(data, tokenizer)
     task = CaptioningTask(
         model=to_plain(model),
         optim=to_plain(optim),
@@ -77,8 +79,10 @@ def make_captioning_task(
         },
         features=dict(data.feature_key),
         data=data_config,
+        ngrams=len(likeness.keys),
         score=score,
     )
+    task.likeness.load_state_dict(likeness.state_dict())
     if language_model is not None:
         task.net.decoder = load_language_model(language_model, _language(model, tokenizer))
     task.net.encoder.standardize.set_statistics(*feature_statistics(data))
@@ -100,6 +104,12 @@ def _lengths(data: LabelledSet, model: CaptionerConfig) -> tuple[float, ...]:
         return ()
     every = np.concatenate(spans)
     return typical_lengths(every[:, 1] - every[:, 0], model.events.channels)
+
+
+def _likeness(data: LabelledSet, tokenizer: CaptionTokenizer) -> TokenCider:
+    """Return what knows how rare n-grams are in the training captions."""
+    videos = [[tokenizer.encode(caption.text) for caption in item.captions] for item in data.train]
+    return learn_rarities(videos, vocabulary=len(tokenizer), end=tokenizer.end)
 
 
 def _words(
