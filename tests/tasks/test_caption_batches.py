@@ -72,6 +72,7 @@ def test_what_a_video_says_of_many_events_is_told_of_one_drawn_anew() -> None:
     waits = set()
     for batch in batches:
         assert batch.spans.tolist() == [[4.0 * k, 4.0 * k + 4] for k in range(4)]
+        assert batch.again is not None
         told = batch.about[~batch.again].tolist()
         assert sorted(texts[event] for event in told) == ["It goes.", "It waits."]
         waits |= {*told} - {1}
