@@ -50,14 +50,14 @@ from vidmamba.tasks.checkpoints import load_captioning_task
 from vidmamba.training import TrainerConfig, fit, seed_everything
 from vidmamba.video.reader import Frames
 
-ALONE = replace(CAPTIONER, event_slots=0, augment=replace(CAPTIONER.augment, forget_frames=0))
-"""What no event hands on to the next."""
+ALONE = replace(CAPTIONER, event_slots=0)
 WIDTH = CAPTIONER.stack.width
+# five convolutions, each of twice the reach of the one before
+NEAR = replace(ALONE, stack=StackConfig(width=WIDTH, depth=5, pattern="C"))
 MODELS: dict[str, CaptionerConfig] = {
-    "carried from event to event": CAPTIONER,
-    "carried from frame to frame alone": ALONE,
-    # five convolutions, each of twice the reach of the one before: 31 frames to either side
-    "31 frames around": replace(ALONE, stack=StackConfig(width=WIDTH, depth=5, pattern="C")),
+    "31 frames around, slots": replace(NEAR, event_slots=CAPTIONER.event_slots),
+    "31 frames around": NEAR,
+    "Mamba over frames": ALONE,
     "frames alone": replace(ALONE, stack=StackConfig(width=WIDTH, depth=0)),
 }
 """Captioners, by what they know beside the frames that a sentence is about."""
@@ -228,8 +228,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--part", choices=["validation", "test"], default="test")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--models", nargs="+", default=[*MODELS], choices=[*MODELS])
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--jobs", type=int, default=1, help="clips and runs side by side")
     parser.add_argument("--weights", default="embedded", help="of the backbone, as in configs")
     return parser.parse_args()

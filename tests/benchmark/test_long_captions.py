@@ -40,7 +40,7 @@ def test_it_prints_a_row_a_model_and_a_second_call_trains_nothing(
 ) -> None:
     arguments = ["long_captions.py", f"--out={tmp_path}", "--gap=20", "--videos=8", "--epochs=1"]
     arguments += ["--validation=2", "--test=2", "--seeds", "0", "--weights=random"]
-    arguments += ["--models", "carried from event to event", "frames alone"]
+    arguments += ["--models", "31 frames around, slots", "frames alone"]
     monkeypatch.setattr(sys, "argv", arguments)
     tool["main"]()
     lines = capsys.readouterr().out.splitlines()

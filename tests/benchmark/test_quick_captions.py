@@ -20,8 +20,8 @@ from vidmamba.nn.stack import MIXERS, StackConfig
 from vidmamba.tasks.caption_batches import CaptionBatch, CaptionBatchConfig
 from vidmamba.tasks.caption_losses import CaptionLossConfig
 from vidmamba.tasks.caption_setup import make_captioning_task
-from vidmamba.tasks.checkpoints import load_captioning_task
 from vidmamba.tasks.captioning import CaptioningTask
+from vidmamba.tasks.checkpoints import load_captioning_task
 from vidmamba.tasks.optim import OptimConfig
 from vidmamba.timeline import Caption
 from vidmamba.training import TrainerConfig, fit, seed_everything

@@ -26,18 +26,13 @@ from vidmamba.training import TrainedRun, TrainerConfig, fit, seed_everything
 
 CAPTIONER = CaptionerConfig(
     stack=StackConfig(width=64, depth=2),
-    augment=AugmentConfig(channel_dropout=0.1, noise=0.3, offset=0.5, forget_frames=25),
+    augment=AugmentConfig(channel_dropout=0.1, noise=0.3, offset=0.5),
     decoder=DecoderConfig(vocabulary=1, width=96, depth=1, dropout=0.1),
     event_slots=4,
 )
 """As in configs/errands_captioning.yaml; chosen on the validation part."""
 
-WITHOUT = replace(
-    CAPTIONER,
-    stack=replace(CAPTIONER.stack, depth=0),
-    augment=replace(CAPTIONER.augment, forget_frames=0),
-    event_slots=0,
-)
+WITHOUT = replace(CAPTIONER, stack=replace(CAPTIONER.stack, depth=0), event_slots=0)
 """The same with nothing that is carried, from frame to frame or from event to event."""
 
 BATCHES = CaptionBatchConfig(again=1)

@@ -37,11 +37,6 @@ class AugmentConfig:
     swap_frames: int = 20
     """Frames of a swapped span."""
 
-    forget_frames: int = 0
-    """Frames, on average, from one place where the stack forgets all to the next; 0 is never. What
-    is needed from further away must be carried by other means, such as from event to event, which
-    then works over any distance."""
-
     def __post_init__(self) -> None:
         for name in ("channel_dropout", "swap"):
             if not 0 <= getattr(self, name) < 1:
@@ -49,11 +44,8 @@ class AugmentConfig:
         for name in ("noise", "slow_noise", "offset", "borrow"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if min(self.knot_frames, self.swap_frames) < 1 or self.forget_frames < 0:
-            raise ValueError(
-                "knot_frames and swap_frames must be at least 1, forget_frames at least 0, got "
-                f"{self}"
-            )
+        if min(self.knot_frames, self.swap_frames) < 1:
+            raise ValueError(f"knot_frames and swap_frames must be at least 1, got {self}")
 
 
 class Augment(nn.Module):

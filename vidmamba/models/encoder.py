@@ -52,8 +52,4 @@ class Encoder(nn.Module):
         # filled: whatever padding holds, no other video may borrow it
         x = self.standardize(features).masked_fill(~mask.unsqueeze(-1), 0.0)
         packed, offsets = pack(self.embed(self.augment(x, mask)), mask)
-        if self.training and (frames := self.augment.config.forget_frames):
-            # where a video begins all is forgotten: as many more beginnings, anywhere
-            places = torch.randint(mask.numel(), (mask.numel() // frames,), device=mask.device)
-            offsets = torch.cat([offsets, places.to(offsets.dtype)]).sort().values
         return unpack(self.stack(packed, offsets=offsets), mask)
