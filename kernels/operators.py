@@ -6,12 +6,14 @@ of what a mixer costs below 16k frames. The same registrations are made here one
 
 from collections.abc import Callable, Iterable
 from functools import cache, wraps
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 _LIBRARY = torch.library.Library("vidmamba", "FRAGMENT")
+_KERNELS = {"cpu": SimpleNamespace(), "cuda": SimpleNamespace()}
 
 
 def define(
@@ -33,8 +35,9 @@ def define(
     """
     schema = torch.library.infer_schema(cpu, mutates_args=tuple(mutates))
     _LIBRARY.define(name + schema, tags=[torch.Tag.pt2_compliant_tag])
-    _LIBRARY.impl(name, cpu, "CPU")
-    _LIBRARY.impl(name, on_its_device(cuda), "CUDA")
+    for device, kernel in (("cpu", cpu), ("cuda", on_its_device(cuda))):
+        _LIBRARY.impl(name, kernel, device.upper())
+        setattr(_KERNELS[device], name, kernel)
     operator = getattr(torch.ops.vidmamba, name).default
     torch.library.register_fake(operator.name(), fake, lib=_LIBRARY)
     if not tuple(mutates):
@@ -50,18 +53,38 @@ def on_its_device(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(kernel)
     def run(*arguments: Any) -> Any:
-        first = next(a for a in arguments if isinstance(a, Tensor))
-        with torch.cuda.device(first.device):
+        device = next(a for a in arguments if isinstance(a, Tensor)).get_device()
+        if device == torch.cuda.current_device():
+            return kernel(*arguments)
+        with torch.cuda.device(device):
             return kernel(*arguments)
 
     return run
+
+
+def nearest(x: Tensor) -> Any:
+    """Return what has our operators by name, for use on ``x`` in the lines of a node of autograd.
+
+    In eager mode these are the kernels for its device: dispatch takes longer than some of them.
+    """
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack()
+        or type(x) not in (Tensor, torch.nn.Parameter)
+    ):
+        return torch.ops.vidmamba
+    return _KERNELS.get(x.device.type, torch.ops.vidmamba)
 
 
 def apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     """Return ``function.apply(*arguments)``, sooner in eager mode."""
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return function.apply(*arguments)
-    return _for_eager_mode(function).apply(*arguments)
+    if torch.is_grad_enabled():
+        return _for_eager_mode(function).apply(*arguments)
+    with torch._C._AutoDispatchBelowAutograd():
+        return function.forward(*arguments)
 
 
 @cache

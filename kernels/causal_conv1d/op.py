@@ -90,7 +90,7 @@ def _check_shape(name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> No
         raise ValueError(f"{name} must be {[*shape]}, got {[*tensor.shape]}")
 
 
-def _conv_on_cpu(
+def conv_on_cpu(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -136,7 +136,7 @@ def _check_offsets(offsets: Tensor | None, frames: int) -> None:
         raise ValueError(f"offsets must rise from 0 to T={frames}, got {shown}")
 
 
-def _fake_conv(
+def fake_conv(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -152,7 +152,7 @@ def _fake_conv(
     return x.new_empty(x.shape), x.new_empty(videos, weight.shape[1] - 1, x.shape[2])
 
 
-def _backward_on_cpu(
+def backward_on_cpu(
     grad_y: Tensor,
     grad_last: Tensor | None,
     x: Tensor,
@@ -195,7 +195,7 @@ def _backward_on_cuda(
     return launch_conv_backward(*given, silu=silu, reverse=reverse)
 
 
-def _fake_backward(
+def fake_backward(
     grad_y: Tensor,
     grad_last: Tensor | None,
     x: Tensor,
@@ -278,9 +278,9 @@ class _ConvBackward(torch.autograd.Function):
         return one_by_one(_ConvBackward.apply)(info, in_dims, *inputs)
 
 
-_conv = define("causal_conv1d", cpu=_conv_on_cpu, cuda=_conv_on_cuda, fake=_fake_conv)
+_conv = define("causal_conv1d", cpu=conv_on_cpu, cuda=_conv_on_cuda, fake=fake_conv)
 _conv_backward = define(
-    "causal_conv1d_backward", cpu=_backward_on_cpu, cuda=_backward_on_cuda, fake=_fake_backward
+    "causal_conv1d_backward", cpu=backward_on_cpu, cuda=_backward_on_cuda, fake=fake_backward
 )
 register_gradient(_conv, _Conv)
 register_gradient(_conv_backward, _ConvBackward)

@@ -158,6 +158,7 @@ def main() -> None:
     card: dict[str, Any] = {
         "get_device_properties": lambda *_: SimpleNamespace(multi_processor_count=132),
         "get_device_capability": lambda *_: (9, 0),
+        "current_device": lambda: -1,
         "device": _current_device,
     }
     run = RUNS[sys.argv[1]]
