@@ -3,10 +3,16 @@
 At every launch Triton binds the arguments, reads its environment, hashes all of it, and asks the
 driver about every pointer, which takes tens of microseconds: below 16k frames longer than most
 kernels run. Here a function written once for each list of argument types does what is left.
+
+What is launched for the first time is compiled together with all that follows it, in parallel.
 """
 
+import contextlib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -15,8 +21,36 @@ import triton
 from torch import Tensor
 from triton.runtime.jit import JITFunction
 
+from vidmamba.kernels.operators import RUNNING
+
 HOOKS = triton.knobs.runtime
 """Holds what a profiler wants to have called at every launch."""
+
+WORKERS = 16
+"""More threads than a pass has large kernels would have nothing to do."""
+
+
+class _Ahead(threading.local):
+    """What a thread compiles ahead, if it does."""
+
+    pool: ThreadPoolExecutor | None = None
+    compiling: dict[Any, Future[None]]
+
+
+AHEAD = _Ahead()
+
+
+@contextlib.contextmanager
+def compile_ahead() -> Iterator[None]:
+    """Compile what would be launched, all at once, and launch nothing; wait at the end."""
+    with ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1)) as AHEAD.pool:
+        AHEAD.compiling = {}
+        try:
+            yield
+        finally:
+            AHEAD.pool = None
+    for done in AHEAD.compiling.values():
+        done.result()
 
 
 class _Found(JITFunction):  # type: ignore[misc]
@@ -24,66 +58,94 @@ class _Found(JITFunction):  # type: ignore[misc]
 
     def __init__(self, function: Any, **how: Any) -> None:
         super().__init__(function, **how)
-        self.constant = [parameter.is_constexpr for parameter in self.params]
-        self.binders: dict[tuple[type, ...], Any] = {}
+        self.binders: dict[tuple[tuple[Any, ...], ...], Any] = {}
         self.found: dict[tuple[Any, ...], Any] = {}
 
     def __getitem__(self, grid: tuple[int, ...]) -> Any:
         return partial(self.run, grid=grid, warmup=False)
 
     def run(self, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
-        """Launch; the arguments by name must be compile-time ones and options of the compiler."""
+        """Launch; what is given by name must not be a tensor."""
         if warmup:
             return super().run(*args, grid=grid, warmup=True, **kwargs)
-        kinds = tuple(map(type, args))
+        kinds = (tuple(map(type, args)), tuple(kwargs))
         bind = self.binders.get(kinds)
         if bind is None:
-            bind = self.binders[kinds] = _binder(kinds, self.constant)
-        device, form, values = bind(*args)
-        form = (device, kinds, form, *kwargs, *kwargs.values())
+            bind = self.binders[kinds] = _binder(self.params, *kinds)
+        device, form, values = bind(args, kwargs)
+        form = (device, kinds, form, *kwargs.values())
         found = self.found.get(form)
-        if found is None or HOOKS.launch_enter_hook.calls or HOOKS.launch_exit_hook.calls:
-            compiled = super().run(*args, grid=grid, warmup=False, **kwargs)
-            if all(self.constant[len(args) :]):
-                # the values of constants are in the code; only their places are asked for
-                places = (None,) * (len(self.constant) - len(args))
-                launch = compiled.run, compiled.function, compiled.packed_metadata, places
-                self.found[form] = launch
+        if AHEAD.pool is not None:
+            if found is None and (self, form) not in AHEAD.compiling:
+                self.device_caches[device]  # made now: threads might make two
+                task = AHEAD.pool.submit(self._load, device, args, grid, kwargs)
+                AHEAD.compiling[self, form] = task
             return
-        launch, function, metadata, places = found
+        if found is None or HOOKS.launch_enter_hook.calls or HOOKS.launch_exit_hook.calls:
+            self._launch_slowly(form, args, grid, kwargs)
+            return
+        launch, function, metadata = found
         stream = torch._C._cuda_getCurrentRawStream(device)
         x, y, z = grid + (1,) * (3 - len(grid))
-        launch(x, y, z, stream, function, metadata, None, None, None, *values, *places)
+        launch(x, y, z, stream, function, metadata, None, None, None, *values)
+
+    def _launch_slowly(
+        self, form: Any, args: tuple[Any, ...], grid: tuple[int, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Let Triton launch, and remember what it found."""
+        whole, RUNNING.call = RUNNING.call, None
+        # nobody differentiates twice, and where memory is short one kernel comes after the other
+        if whole is not None:
+            with contextlib.suppress(NotImplementedError, torch.OutOfMemoryError), compile_ahead():
+                whole()
+        compiled = super().run(*args, grid=grid, warmup=False, **kwargs)
+        self.found[form] = compiled.run, compiled.function, compiled.packed_metadata
+
+    def _load(
+        self, device: int, args: tuple[Any, ...], grid: tuple[int, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Compile, and load to the device, in a thread of its own."""
+        torch.cuda.set_device(device)
+        compiled = super().run(*args, grid=grid, warmup=True, **kwargs)
+        _ = compiled.run  # a property that loads
 
 
-def _binder(kinds: Sequence[type], constant: Sequence[bool]) -> Any:
+def _binder(params: Sequence[Any], kinds: Sequence[type], named: Sequence[str]) -> Any:
     """Return a function of arguments of these types: their device, their form, what is launched.
 
     Two lists of arguments have one form if Triton compiles the same code for them: it looks at the
     dtypes of tensors and whether 16 divides their addresses, and of integers whether they are one,
-    multiples of 16, or longer than 32 bits.
+    multiples of 16, or longer than 32 bits. What is given by name belongs to the form as it is.
     """
-    names = [f"a{i}" for i in range(len(kinds))]
-    lines, form, values, device = [], [], list(names), "None"
-    for i, (name, kind) in enumerate(zip(names, kinds, strict=True)):
-        if constant[i]:
-            form.append(name)
+    lines, form, values, device = [], [], [], "None"
+    for i, (parameter, kind) in enumerate(zip(params, kinds, strict=False)):
+        value = f"a{i}"
+        if parameter.is_constexpr:
+            form.append(value)
         elif issubclass(kind, Tensor):
             if device == "None":
-                device = f"{name}.get_device()"
-            lines.append(f"    p{i} = {name}.data_ptr()\n")
-            form += [f"{name}.dtype", f"p{i} & 15 == 0"]
-            values[i] = f"p{i}"  # a number, of which the driver asks nothing
+                device = f"a{i}.get_device()"
+            value = f"p{i}"  # a number, of which the driver asks nothing
+            lines.append(f"    p{i} = a{i}.data_ptr()\n")
+            form += [f"a{i}.dtype", f"p{i} & 15 == 0"]
         elif issubclass(kind, int):
-            form += [f"{name} == 1", f"{name} & 15 == 0", f"{name} >> 31"]
+            form += [f"a{i} == 1", f"a{i} & 15 == 0", f"a{i} >> 31"]
+        values.append(value)
+    for parameter in params[len(kinds) :]:
+        # the values of constants are in the code; only their places are asked for
+        asked = parameter.name in named and not parameter.is_constexpr
+        values.append(f"kwargs[{parameter.name!r}]" if asked else "None")
     source = (
-        f"def bind({', '.join(names)}):\n{''.join(lines)}"
-        f"    return {device}, ({''.join(f'{each}, ' for each in form)}), "
-        f"({''.join(f'{each}, ' for each in values)})\n"
+        f"def bind(args, kwargs):\n    {_listed(f'a{i}' for i in range(len(kinds)))} = args\n"
+        f"{''.join(lines)}    return {device}, ({_listed(form)}), ({_listed(values)})\n"
     )
     namespace: dict[str, Any] = {}
     exec(source, namespace)
     return namespace["bind"]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return "".join(f"{name}, " for name in names)
 
 
 def jit(do_not_specialize: Iterable[str] = ()) -> Callable[[Any], Any]:

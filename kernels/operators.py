@@ -4,8 +4,9 @@
 of what a mixer costs below 16k frames. The same registrations are made here one by one.
 """
 
+import threading
 from collections.abc import Callable, Iterable
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,16 @@ from torch import Tensor
 
 _LIBRARY = torch.library.Library("vidmamba", "FRAGMENT")
 _KERNELS = {"cpu": SimpleNamespace(), "cuda": SimpleNamespace()}
+
+
+class _Running(threading.local):
+    """What a thread is at."""
+
+    call: Callable[[], Any] | None = None
+    """Does once more what runs now, and will be asked for after it: see `jit.compile_ahead`."""
+
+
+RUNNING = _Running()
 
 
 def define(
@@ -55,11 +66,22 @@ def on_its_device(kernel: Callable[..., Any]) -> Callable[..., Any]:
     def run(*arguments: Any) -> Any:
         device = next(a for a in arguments if isinstance(a, Tensor)).get_device()
         if device == torch.cuda.current_device():
-            return kernel(*arguments)
+            return run_here(kernel, *arguments)
         with torch.cuda.device(device):
-            return kernel(*arguments)
+            return run_here(kernel, *arguments)
 
     return run
+
+
+def run_here(kernel: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a kernel, and say so if nothing around it has."""
+    if RUNNING.call is not None:
+        return kernel(*arguments)
+    RUNNING.call = partial(kernel, *arguments)
+    try:
+        return kernel(*arguments)
+    finally:
+        RUNNING.call = None
 
 
 def nearest(x: Tensor) -> Any:
@@ -97,8 +119,12 @@ def _for_eager_mode(function: Any) -> Any:
     """
 
     def forward(ctx: Any, *inputs: Any) -> Any:
-        with torch._C._AutoDispatchBelowAutograd():
-            outputs = function.forward(*inputs)
+        RUNNING.call = partial(_run_both_ways, function, inputs)
+        try:
+            with torch._C._AutoDispatchBelowAutograd():
+                outputs = function.forward(*inputs)
+        finally:
+            RUNNING.call = None
         function.setup_context(ctx, inputs, outputs)
         return outputs
 
@@ -110,6 +136,32 @@ def _for_eager_mode(function: Any) -> Any:
 
     members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     return type(function.__name__, (torch.autograd.Function,), members)
+
+
+class _Context:
+    """Stands in for the context of a node of autograd."""
+
+    saved_tensors: tuple[Tensor | None, ...] = ()
+    materialized = True
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        self.saved_tensors = tensors
+
+    def set_materialize_grads(self, value: bool) -> None:
+        self.materialized = value
+
+    def mark_non_differentiable(self, *_: Tensor) -> None:
+        pass
+
+
+def _run_both_ways(function: Any, inputs: tuple[Any, ...]) -> None:
+    """Run the lines of a node forward and backward, outside of autograd's graph."""
+    outputs = function.forward(*inputs)
+    ctx = _Context()
+    function.setup_context(ctx, inputs, outputs)
+    first, *others = outputs if isinstance(outputs, tuple) else (outputs,)
+    # numbers do not matter: results stand in for their gradients
+    function.backward(ctx, first, *(each if ctx.materialized else None for each in others))
 
 
 def register_gradient(operator: Any, function: type[torch.autograd.Function]) -> None:
