@@ -80,22 +80,24 @@ class _Found(JITFunction):  # type: ignore[misc]
                 self.device_caches[device]  # made now: threads might make two
                 task = AHEAD.pool.submit(self._load, device, args, grid, kwargs)
                 AHEAD.compiling[self, form] = task
-            return
+            return None
         if found is None or HOOKS.launch_enter_hook.calls or HOOKS.launch_exit_hook.calls:
             self._launch_slowly(form, args, grid, kwargs)
-            return
+            return None
         launch, function, metadata = found
         stream = torch._C._cuda_getCurrentRawStream(device)
         x, y, z = grid + (1,) * (3 - len(grid))
         launch(x, y, z, stream, function, metadata, None, None, None, *values)
+        return None
 
     def _launch_slowly(
         self, form: Any, args: tuple[Any, ...], grid: tuple[int, ...], kwargs: dict[str, Any]
     ) -> None:
         """Let Triton launch, and remember what it found."""
         whole, RUNNING.call = RUNNING.call, None
-        # nobody differentiates twice, and where memory is short one kernel comes after the other
-        if whole is not None:
+        # a graph being captured would take what is called for nothing; nobody differentiates
+        # twice; and where memory is short, one kernel is compiled after the other
+        if whole is not None and not torch.cuda.is_current_stream_capturing():
             with contextlib.suppress(NotImplementedError, torch.OutOfMemoryError), compile_ahead():
                 whole()
         compiled = super().run(*args, grid=grid, warmup=False, **kwargs)

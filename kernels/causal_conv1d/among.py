@@ -53,9 +53,7 @@ def _apart_on_cuda(
     from vidmamba.kernels.causal_conv1d.kernel import launch_conv
 
     how: dict[str, Any] = {"silu": silu, "reverse": reverse, "keep_state": keep_state}
-    y, last = launch_conv(
-        x, weight, bias, initial_state, offsets, **how, parts=(first, further)
-    )
+    y, last = launch_conv(x, weight, bias, initial_state, offsets, **how, parts=(first, further))
     return y.flatten(), last
 
 

@@ -52,7 +52,8 @@ def launch_conv(
     chunk, chunks = cut(batch, frames, blocks)
     _forward_kernel[(batch * chunks * blocks,)](
         x, weight, bias, state, offsets, y, last, frames, width, videos, chunk, chunks, blocks,
-        first, further, batch * frames, APART=parts is not None, K=size, SILU=silu, REVERSE=reverse, PACKED=offsets is not None, KEEP=keep_state,
+        first, further, batch * frames, APART=parts is not None, K=size, SILU=silu,
+        REVERSE=reverse, PACKED=offsets is not None, KEEP=keep_state,
         HAS_BIAS=bias is not None, HAS_STATE=state is not None, DOUBLE=x.dtype == torch.float64,
         UNROLL=UNROLL, BLOCK_D=block, num_warps=1,
     )  # fmt: skip
@@ -283,15 +284,14 @@ def sigmoid(x):
 @no_type_check
 def _forward_kernel(
     x_ptr, weight_ptr, bias_ptr, state_ptr, offsets_ptr, y_ptr, last_ptr, T, D, S, chunk, chunks,
-    blocks, E, W, rows, APART: tl.constexpr, K: tl.constexpr, SILU: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr,
-    KEEP: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_STATE: tl.constexpr, DOUBLE: tl.constexpr,
-    UNROLL: tl.constexpr, BLOCK_D: tl.constexpr,
+    blocks, E, W, rows,
+    APART: tl.constexpr, K: tl.constexpr, SILU: tl.constexpr, REVERSE: tl.constexpr,
+    PACKED: tl.constexpr, KEEP: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_STATE: tl.constexpr,
+    DOUBLE: tl.constexpr, UNROLL: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     kind: tl.constexpr = tl.float64 if DOUBLE else tl.float32
     piece = tl.program_id(0) // blocks
-    _, begin_d, size_d, local = find_channels(
-        tl.program_id(0) % blocks, D, E, W, BLOCK_D, APART
-    )
+    _, begin_d, size_d, local = find_channels(tl.program_id(0) % blocks, D, E, W, BLOCK_D, APART)
     d = begin_d + local
     mask = local < size_d
     y_ptr += rows.to(tl.int64) * begin_d

@@ -185,12 +185,13 @@ def _backward_kernel(
     grad_y_ptr, second_ptr, third_ptr, grad_last_ptr, x_ptr, weight_ptr, bias_ptr, state_ptr,
     offsets_ptr, before_ptr, after_ptr, grad_x_ptr, partial_ptr, T, D, S, chunk, chunks, blocks,
     E, W, programs, left, right, rows,
-    UNROLL: tl.constexpr, COPIED: tl.constexpr, APART: tl.constexpr, BESIDE: tl.constexpr, K: tl.constexpr, SILU: tl.constexpr, REVERSE: tl.constexpr,
+    UNROLL: tl.constexpr, COPIED: tl.constexpr, APART: tl.constexpr, BESIDE: tl.constexpr,
+    K: tl.constexpr, SILU: tl.constexpr, REVERSE: tl.constexpr,
     PACKED: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_STATE: tl.constexpr,
     HAS_LAST: tl.constexpr, DOUBLE: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     kind: tl.constexpr = tl.float64 if DOUBLE else tl.float32
-    if BESIDE:
+    if BESIDE:  # noqa: SIM102 (what is constant takes a branch out, what is not makes one)
         if tl.program_id(0) >= programs:
             copy_beside(
                 before_ptr, after_ptr, grad_x_ptr, tl.program_id(0) - programs, rows, D, left,
@@ -198,9 +199,7 @@ def _backward_kernel(
             )  # fmt: skip
             return
     piece = tl.program_id(0) // blocks
-    part, begin_d, size_d, local = find_channels(
-        tl.program_id(0) % blocks, D, E, W, BLOCK_D, APART
-    )
+    part, begin_d, size_d, local = find_channels(tl.program_id(0) % blocks, D, E, W, BLOCK_D, APART)
     d = begin_d + local
     mask = local < size_d
     grad_ptr = choose(part, grad_y_ptr, second_ptr, third_ptr, APART)
@@ -297,9 +296,7 @@ def _state_kernel(
     """The gradient of one video's initial state, from its first K-1 steps."""
     kind: tl.constexpr = tl.float64 if DOUBLE else tl.float32
     u = tl.program_id(0) // blocks
-    part, begin_d, size_d, local = find_channels(
-        tl.program_id(0) % blocks, D, E, W, BLOCK_D, APART
-    )
+    part, begin_d, size_d, local = find_channels(tl.program_id(0) % blocks, D, E, W, BLOCK_D, APART)
     d = begin_d + local
     mask = local < size_d
     grad_ptr = choose(part, grad_y_ptr, second_ptr, third_ptr, APART)

@@ -100,6 +100,7 @@ def conv_on_cpu(
     reverse: bool,
     keep_state: bool,
 ) -> tuple[Tensor, Tensor]:
+    """Return the results and, if kept, the last inputs of each video."""
     # imported on first use: Numba takes half a second
     from vidmamba.kernels.causal_conv1d.cpu import conv_cpu
 
@@ -123,7 +124,7 @@ def _conv_on_cuda(
     # imported on first use: Triton is installed only where it can run
     from vidmamba.kernels.causal_conv1d.kernel import launch_conv
 
-    how = {"silu": silu, "reverse": reverse, "keep_state": keep_state}
+    how: dict[str, Any] = {"silu": silu, "reverse": reverse, "keep_state": keep_state}
     return launch_conv(x, weight, bias, initial_state, offsets, **how)
 
 
@@ -146,6 +147,7 @@ def fake_conv(
     reverse: bool,
     keep_state: bool,
 ) -> tuple[Tensor, Tensor]:
+    """Return tensors like the convolution's, without memory."""
     if not keep_state:
         return x.new_empty(x.shape), x.new_empty(0)
     videos = x.shape[0] if offsets is None else offsets.shape[0] - 1
@@ -163,6 +165,7 @@ def backward_on_cpu(
     silu: bool,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of x, weight, bias and state, empty where none was given."""
     from vidmamba.kernels.causal_conv1d.cpu import conv_cpu_backward
 
     grad_x, grad_weight, grad_bias, grad_state = conv_cpu_backward(
@@ -206,6 +209,7 @@ def fake_backward(
     silu: bool,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return tensors like the gradients, without memory."""
     grads = (x, weight, bias, initial_state)
     made = [x.new_empty(0) if t is None else t.new_empty(t.shape) for t in grads]
     return made[0], made[1], made[2], made[3]

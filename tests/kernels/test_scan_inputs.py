@@ -1,5 +1,7 @@
 """What the scan takes besides frames, and the way back, must equal their definitions."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -28,11 +30,12 @@ def test_both_ways_equal_the_definition(
 ) -> None:
     inputs, grads = made(shape, dtype)
     exact = [t.double().requires_grad_() for t in inputs]
-    expected = scan_inputs_reference(*exact)
+    expected = scan_inputs_reference(exact[0], exact[1])
     step = exact[0][..., : shape[2]].flatten(0, 1)
     grad_step, grad_B, grad_C, grad_A = (g.double() for g in grads)
     torch.autograd.backward([step, *expected], [grad_step, torch.stack([grad_B, grad_C]), grad_A])
-    there, back = (launch_cut, launch_join) if kernel else (scan_inputs, scan_inputs_backward)
+    there: Any = launch_cut if kernel else scan_inputs
+    back: Any = launch_join if kernel else scan_inputs_backward
     on = DEVICE if kernel else device
     inputs, grads = ([t.to(on) for t in each] for each in (inputs, grads))
     projections, A = there(*inputs)
