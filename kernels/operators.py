@@ -119,7 +119,7 @@ def _for_eager_mode(function: Any) -> Any:
     """
 
     def forward(ctx: Any, *inputs: Any) -> Any:
-        RUNNING.call = partial(_run_both_ways, function, inputs)
+        RUNNING.call = partial(run_both_ways, function, inputs)
         try:
             with torch._C._AutoDispatchBelowAutograd():
                 outputs = function.forward(*inputs)
@@ -154,7 +154,7 @@ class _Context:
         pass
 
 
-def _run_both_ways(function: Any, inputs: tuple[Any, ...]) -> None:
+def run_both_ways(function: Any, inputs: tuple[Any, ...]) -> None:
     """Run the lines of a node forward and backward, outside of autograd's graph."""
     outputs = function.forward(*inputs)
     ctx = _Context()

@@ -62,8 +62,8 @@ def _cut_kernel(
         tl.store(to, value, mask=here)
     else:
         at = (tl.program_id(0) - tiles) * RATES + tl.arange(0, RATES)
-        value = tl.load(A_log + at, mask=at < count, other=0.0).to(tl.float32)
-        tl.store(A + at, -tl.exp(value), mask=at < count)
+        logarithm = tl.load(A_log + at, mask=at < count, other=0.0).to(tl.float32)
+        tl.store(A + at, -tl.exp(logarithm), mask=at < count)
 
 
 @jit(do_not_specialize=["rows", "tiles"])

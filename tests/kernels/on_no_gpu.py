@@ -128,16 +128,27 @@ def taps(dtype: torch.dtype, offsets: Tensor | None = None, **_: Any) -> None:
     _send_back(dilated_taps(x, first=8, gap=4, offsets=offsets), 1)
 
 
-def mixers(dtype: torch.dtype, **_: Any) -> None:
-    """Steps of whole mixers, of one video and of several."""
+def mixers(dtype: torch.dtype, offsets: Tensor | None = None, reverse: bool = False) -> None:
+    """Steps of whole mixers, of one video and of several; the nodes of autograd, both ways."""
+    from vidmamba.nn.mamba1_autograd import _Mamba1
     from vidmamba.nn.mamba2 import Mamba2Config, Mamba2Mixer
+    from vidmamba.nn.mamba2_autograd import _Leave, _Mamba2
     from vidmamba.nn.mixer import Mamba1Mixer, MambaConfig
 
     with torch.device("cuda"):
-        both = Mamba1Mixer(128, MambaConfig()), Mamba2Mixer(128, Mamba2Config())
-    for mixer in both:
+        first, second = Mamba1Mixer(128, MambaConfig()), Mamba2Mixer(128, Mamba2Config())
+    for mixer in (first, second):
         for parameter in mixer.parameters():
             parameter.data = parameter.data.to(dtype)
+    x, y = (torch.randn(1, 700, n, device="cuda", dtype=dtype) for n in (128, 256))
+    how = (None, None, offsets)
+    with torch.no_grad():
+        given = (x, *first._weights()[:-1], *how, reverse, False, True)
+        operators.run_both_ways(_Mamba1, given)
+        *inside, norm, out_proj = second._weights()
+        operators.run_both_ways(_Mamba2, (x, *inside, *how, 1, reverse, False))
+        operators.run_both_ways(_Leave, (y, norm, out_proj, 1, 1e-5))
+    for mixer in (first, second):
         with torch.no_grad():
             for videos in (1, 20):
                 frame = torch.randn(videos, 128, device="cuda", dtype=dtype)
