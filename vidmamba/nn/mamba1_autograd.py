@@ -18,7 +18,7 @@ import vidmamba.kernels.scan_inputs
 import vidmamba.kernels.selective_scan  # noqa: F401 (all three register their operators)
 from vidmamba.kernels.operators import apply, nearest
 
-SHORT = 2**13
+SHORT = 2**14
 """Frames of a batch up to which the backward pass computes nothing again."""
 
 
