@@ -46,6 +46,28 @@ def launch_join(
     return grad_low, grad_A_log
 
 
+def launch_rates(A_log: Tensor) -> Tensor:
+    """Return -exp(A_log) in float32."""
+    A = A_log.new_empty(A_log.shape, dtype=torch.float32)
+    count = A_log.numel()
+    _rates_kernel[(cdiv(count, RATES),)](A_log, A, count, RATES=RATES)
+    return A
+
+
+@jit()
+@no_type_check
+def _make_rates(A_log, A, program, count, RATES: tl.constexpr):
+    at = program * RATES + tl.arange(0, RATES)
+    logarithm = tl.load(A_log + at, mask=at < count, other=0.0).to(tl.float32)
+    tl.store(A + at, -tl.exp(logarithm), mask=at < count)
+
+
+@jit()
+@no_type_check
+def _rates_kernel(A_log, A, count, RATES: tl.constexpr):
+    _make_rates(A_log, A, tl.program_id(0), count, RATES)
+
+
 @jit(do_not_specialize=["rows", "tiles"])
 @no_type_check
 def _cut_kernel(
@@ -61,9 +83,7 @@ def _cut_kernel(
         to = projections + (part * rows.to(tl.int64) + row) * states + column - part * states
         tl.store(to, value, mask=here)
     else:
-        at = (tl.program_id(0) - tiles) * RATES + tl.arange(0, RATES)
-        logarithm = tl.load(A_log + at, mask=at < count, other=0.0).to(tl.float32)
-        tl.store(A + at, -tl.exp(logarithm), mask=at < count)
+        _make_rates(A_log, A, tl.program_id(0) - tiles, count, RATES)
 
 
 @jit(do_not_specialize=["rows", "tiles"])

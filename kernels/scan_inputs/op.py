@@ -2,6 +2,7 @@
 
 Four small passes of PyTorch's forward and three backward, which below 16k frames cost their
 launches. It is called between the lines of a mixer's own gradient, and has none of its own.
+`scan_rates` is its second half alone, for Mamba-2, whose B and C come from the convolution.
 """
 
 from typing import Any
@@ -18,7 +19,7 @@ def _on_cpu(low: Tensor, A_log: Tensor) -> tuple[Tensor, Tensor]:
     parts = low[..., -2 * states :].unflatten(-1, (2, states))
     # a copy of one frame's columns would be no copy
     projections = parts.movedim(-2, 0).clone(memory_format=torch.contiguous_format)
-    return projections, -A_log.to(_sum_dtype(A_log)).exp()
+    return projections, _rates_on_cpu(A_log)
 
 
 def _on_cuda(low: Tensor, A_log: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,8 +33,7 @@ def _on_cuda(low: Tensor, A_log: Tensor) -> tuple[Tensor, Tensor]:
 
 def _fake(low: Tensor, A_log: Tensor) -> tuple[Tensor, Tensor]:
     frames, states = low.shape[:2], A_log.shape[1]
-    rates = A_log.new_empty(A_log.shape, dtype=_sum_dtype(A_log))
-    return low.new_empty(2, *frames, states), rates
+    return low.new_empty(2, *frames, states), _fake_rates(A_log)
 
 
 def _backward_on_cpu(
@@ -63,6 +63,23 @@ def _fake_backward(
     return grad_low, torch.empty_like(others[-1])
 
 
+def _rates_on_cpu(A_log: Tensor) -> Tensor:
+    """Return -exp(A_log)."""
+    return -A_log.to(_sum_dtype(A_log)).exp()
+
+
+def _rates_on_cuda(A_log: Tensor) -> Tensor:
+    if A_log.dtype == torch.float64:
+        return _rates_on_cpu(A_log)
+    from vidmamba.kernels.scan_inputs.kernel import launch_rates
+
+    return launch_rates(A_log)
+
+
+def _fake_rates(A_log: Tensor) -> Tensor:
+    return A_log.new_empty(A_log.shape, dtype=_sum_dtype(A_log))
+
+
 def _sum_dtype(A_log: Tensor) -> torch.dtype:
     return torch.promote_types(A_log.dtype, torch.float32)
 
@@ -71,3 +88,4 @@ scan_inputs: Any = define("scan_inputs", cpu=_on_cpu, cuda=_on_cuda, fake=_fake)
 scan_inputs_backward: Any = define(
     "scan_inputs_backward", cpu=_backward_on_cpu, cuda=_backward_on_cuda, fake=_fake_backward
 )
+scan_rates: Any = define("scan_rates", cpu=_rates_on_cpu, cuda=_rates_on_cuda, fake=_fake_rates)

@@ -6,8 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidmamba.kernels.scan_inputs import scan_inputs, scan_inputs_backward, scan_inputs_reference
-from vidmamba.kernels.scan_inputs.kernel import launch_cut, launch_join
+from vidmamba.kernels.scan_inputs import (
+    scan_inputs,
+    scan_inputs_backward,
+    scan_inputs_reference,
+    scan_rates,
+)
+from vidmamba.kernels.scan_inputs.kernel import launch_cut, launch_join, launch_rates
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 # (B, T, R, E, N): one of all; odd; more rows than a tile has, more rates than a program makes
@@ -39,6 +44,7 @@ def test_both_ways_equal_the_definition(
     on = DEVICE if kernel else device
     inputs, grads = ([t.to(on) for t in each] for each in (inputs, grads))
     projections, A = there(*inputs)
+    assert torch.equal(A, (launch_rates if kernel else scan_rates)(inputs[1]))
     grad_low, grad_A_log = back(*grads, A, inputs[1])
     assert torch.equal(projections.double().cpu(), expected[0].detach())
     torch.testing.assert_close(A.double().cpu(), expected[1].detach(), rtol=1e-6, atol=0)
@@ -52,4 +58,5 @@ def test_both_ways_equal_the_definition(
 def test_are_well_formed_operators(device: torch.device) -> None:
     inputs, grads = ([t.to(device) for t in each] for each in made(SHAPES[1], torch.float32))
     torch.library.opcheck(scan_inputs, tuple(inputs))
+    torch.library.opcheck(scan_rates, (inputs[1],))
     torch.library.opcheck(scan_inputs_backward, (*grads, scan_inputs(*inputs)[1], inputs[1]))

@@ -9,7 +9,8 @@ from torch.autograd.function import once_differentiable
 
 import vidmamba.kernels.causal_conv1d.among
 import vidmamba.kernels.rms_norm
-import vidmamba.kernels.ssd  # noqa: F401 (all three register their operators)
+import vidmamba.kernels.scan_inputs
+import vidmamba.kernels.ssd  # noqa: F401 (all four register their operators)
 from vidmamba.kernels.operators import apply, nearest
 from vidmamba.nn.mamba1_autograd import as_rows, is_short
 
@@ -83,7 +84,7 @@ class _Mamba2(torch.autograd.Function):
             frames, taps.flatten(1), conv_bias, conv, offsets, True, reverse, keep_state,
             inner, (channels - inner) // 2,
         )  # fmt: skip
-        A = -A_log.to(torch.promote_types(A_log.dtype, torch.float32)).exp()
+        A = ops.scan_rates(A_log)
         u, B, C = _parts(mixed, frames, inner, heads, groups)
         y, scan, kept = ops.ssd(
             u, step, A, B, C, D, as_heads(gate, heads), dt_bias, scan, offsets, True, reverse
