@@ -115,8 +115,10 @@ def _for_eager_mode(function: Any) -> Any:
 
     Where there is a setup_context, as `torch.func` wants it, PyTorch inspects the signature at
     every call, which costs more than a kernel's launch; and what happens inside is no business of
-    autograd's, whose dispatch is passed by.
+    autograd's, whose dispatch is passed by. Nor are outputs that only its own backward pass reads:
+    with an attribute ``results``, a function returns no more than so many.
     """
+    results = getattr(function, "results", None)
 
     def forward(ctx: Any, *inputs: Any) -> Any:
         RUNNING.call = partial(run_both_ways, function, inputs)
@@ -126,7 +128,7 @@ def _for_eager_mode(function: Any) -> Any:
         finally:
             RUNNING.call = None
         function.setup_context(ctx, inputs, outputs)
-        return outputs
+        return outputs[:results] if results else outputs
 
     def backward(ctx: Any, *gradients: Any) -> Any:
         if torch.is_grad_enabled():  # somebody wants second derivatives

@@ -66,6 +66,7 @@ class _Mamba1(torch.autograd.Function):
     """All but out_proj; what it returns after the states is kept for the backward pass."""
 
     generate_vmap_rule = True
+    results = 3
 
     @staticmethod
     @no_type_check  # Dynamo cannot trace a run-time type checker inside these

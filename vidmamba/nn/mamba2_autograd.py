@@ -56,6 +56,7 @@ class _Mamba2(torch.autograd.Function):
     """All up to the gate; what it returns after the states is kept for the backward pass."""
 
     generate_vmap_rule = True
+    results = 3
 
     @staticmethod
     @no_type_check  # Dynamo cannot trace a run-time type checker inside these
