@@ -1,5 +1,6 @@
 """The Mamba-1 mixer against Hugging Face's, and the invariants that long video needs."""
 
+import copy
 from typing import Any
 
 import jaxtyping
@@ -107,6 +108,40 @@ def test_a_cuda_graph_captures_the_step() -> None:
         x.copy_(frame)
         graph.replay()
         assert torch.equal(y, mixer.step(frame, alone))
+
+
+def gradients(mixer: torch.nn.Module, x: torch.Tensor, grad: torch.Tensor) -> list[torch.Tensor]:
+    """What comes out, and the gradients of what went in and of the parameters."""
+    y = mixer(x)
+    return [y, *torch.autograd.grad(y, [x, *mixer.parameters()], grad)]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", [Mamba1Mixer, Mamba2Mixer])
+def test_graphs_of_both_passes_give_what_launches_one_by_one_give(kind: Any) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    mixer = kind(32, MambaConfig() if kind is Mamba1Mixer else Mamba2Config(head_size=16)).cuda()
+    x, grad = torch.randn(2, 2, 300, 32, device="cuda").unbind()
+    expected = gradients(mixer, x.requires_grad_(), grad)
+    graphed = torch.cuda.make_graphed_callables(copy.deepcopy(mixer), (x,))
+    for actual, wanted in zip(gradients(graphed, x, grad), expected, strict=True):
+        assert torch.equal(actual, wanted)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", [Mamba1Mixer, Mamba2Mixer])
+def test_a_mixer_on_another_gpu_than_the_current_one_gives_the_same(kind: Any) -> None:
+    if torch.cuda.device_count() < 2:
+        pytest.skip("fewer than two CUDA devices")
+    mixer = kind(32, MambaConfig() if kind is Mamba1Mixer else Mamba2Config(head_size=16))
+    x, grad = torch.randn(2, 2, 300, 32).unbind()
+    seen = [
+        [t.cpu() for t in gradients(mixer.to(gpu), x.to(gpu).requires_grad_(), grad.to(gpu))]
+        for gpu in ("cuda:0", "cuda:1")
+    ]
+    for first, second in zip(*seen, strict=True):
+        assert torch.equal(first, second)
 
 
 @torch.no_grad()
