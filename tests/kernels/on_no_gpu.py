@@ -133,11 +133,12 @@ def mixers(dtype: torch.dtype, offsets: Tensor | None = None, reverse: bool = Fa
     from vidmamba.nn.mamba1_autograd import _Mamba1
     from vidmamba.nn.mamba2 import Mamba2Config, Mamba2Mixer
     from vidmamba.nn.mamba2_autograd import _Leave, _Mamba2
-    from vidmamba.nn.mixer import Mamba1Mixer, MambaConfig
+    from vidmamba.nn.mixer import CausalMixer, Mamba1Mixer, MambaConfig
 
     with torch.device("cuda"):
         first, second = Mamba1Mixer(128, MambaConfig()), Mamba2Mixer(128, Mamba2Config())
-    for mixer in (first, second):
+    both: tuple[CausalMixer, CausalMixer] = (first, second)
+    for mixer in both:
         for parameter in mixer.parameters():
             parameter.data = parameter.data.to(dtype)
     x, y = (torch.randn(1, 700, n, device="cuda", dtype=dtype) for n in (128, 256))
@@ -148,7 +149,7 @@ def mixers(dtype: torch.dtype, offsets: Tensor | None = None, reverse: bool = Fa
         *inside, norm, out_proj = second._weights()
         operators.run_both_ways(_Mamba2, (x, *inside, *how, 1, reverse, False))
         operators.run_both_ways(_Leave, (y, norm, out_proj, 1, 1e-5))
-    for mixer in (first, second):
+    for mixer in both:
         with torch.no_grad():
             for videos in (1, 20):
                 frame = torch.randn(videos, 128, device="cuda", dtype=dtype)

@@ -124,7 +124,7 @@ def test_graphs_of_both_passes_give_what_launches_one_by_one_give(kind: Any) -> 
     mixer = kind(32, MambaConfig() if kind is Mamba1Mixer else Mamba2Config(head_size=16)).cuda()
     x, grad = torch.randn(2, 2, 300, 32, device="cuda").unbind()
     expected = gradients(mixer, x.requires_grad_(), grad)
-    graphed = torch.cuda.make_graphed_callables(copy.deepcopy(mixer), (x,))
+    graphed: Any = torch.cuda.make_graphed_callables(copy.deepcopy(mixer), (x,))
     for actual, wanted in zip(gradients(graphed, x, grad), expected, strict=True):
         assert torch.equal(actual, wanted)
 
