@@ -156,7 +156,7 @@ def mixers(dtype: torch.dtype, offsets: Tensor | None = None, reverse: bool = Fa
                 mixer.step(frame, mixer.empty_state(videos))
 
 
-RUNS = {
+RUNS: dict[str, Any] = {
     "causal_conv1d": conv, "dilated_taps": taps, "rms_norm": norm, "selective_scan": scan,
     "ssd": heads, "mixers": mixers,
 }  # fmt: skip
