@@ -62,12 +62,10 @@ class _Found(JITFunction):  # type: ignore[misc]
         self.found: dict[tuple[Any, ...], Any] = {}
 
     def __getitem__(self, grid: tuple[int, ...]) -> Any:
-        return partial(self.run, grid=grid, warmup=False)
+        return partial(self.launch, grid)
 
-    def run(self, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
+    def launch(self, grid: tuple[int, ...], *args: Any, **kwargs: Any) -> None:
         """Launch; what is given by name must not be a tensor."""
-        if warmup:
-            return super().run(*args, grid=grid, warmup=True, **kwargs)
         kinds = (tuple(map(type, args)), tuple(kwargs))
         bind = self.binders.get(kinds)
         if bind is None:
@@ -80,17 +78,19 @@ class _Found(JITFunction):  # type: ignore[misc]
                 self.device_caches[device]  # made now: threads might make two
                 task = AHEAD.pool.submit(self._load, device, args, grid, kwargs)
                 AHEAD.compiling[self, form] = task
-            return None
-        if found is None or HOOKS.launch_enter_hook.calls or HOOKS.launch_exit_hook.calls:
-            self._launch_slowly(form, args, grid, kwargs)
-            return None
+            return
+        if found is None:
+            self._launch_first(form, args, grid, kwargs)
+            return
+        if HOOKS.launch_enter_hook.calls or HOOKS.launch_exit_hook.calls:
+            self.run(*args, grid=grid, warmup=False, **kwargs)
+            return
         launch, function, metadata = found
         stream = torch._C._cuda_getCurrentRawStream(device)
         x, y, z = grid + (1,) * (3 - len(grid))
         launch(x, y, z, stream, function, metadata, None, None, None, *values)
-        return None
 
-    def _launch_slowly(
+    def _launch_first(
         self, form: Any, args: tuple[Any, ...], grid: tuple[int, ...], kwargs: dict[str, Any]
     ) -> None:
         """Let Triton launch, and remember what it found."""
@@ -100,7 +100,7 @@ class _Found(JITFunction):  # type: ignore[misc]
         if whole is not None and not torch.cuda.is_current_stream_capturing():
             with contextlib.suppress(NotImplementedError, torch.OutOfMemoryError), compile_ahead():
                 whole()
-        compiled = super().run(*args, grid=grid, warmup=False, **kwargs)
+        compiled = self.run(*args, grid=grid, warmup=False, **kwargs)
         self.found[form] = compiled.run, compiled.function, compiled.packed_metadata
 
     def _load(
@@ -108,7 +108,7 @@ class _Found(JITFunction):  # type: ignore[misc]
     ) -> None:
         """Compile, and load to the device, in a thread of its own."""
         torch.cuda.set_device(device)
-        compiled = super().run(*args, grid=grid, warmup=True, **kwargs)
+        compiled = self.run(*args, grid=grid, warmup=True, **kwargs)
         _ = compiled.run  # a property that loads
 
 

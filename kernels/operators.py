@@ -65,7 +65,7 @@ def on_its_device(kernel: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(kernel)
     def run(*arguments: Any) -> Any:
         device = next(a for a in arguments if isinstance(a, Tensor)).get_device()
-        if device == torch.cuda.current_device():
+        if device == torch._C._cuda_getDevice():  # torch.cuda's own looks for forks first
             return run_here(kernel, *arguments)
         with torch.cuda.device(device):
             return run_here(kernel, *arguments)
@@ -106,7 +106,9 @@ def apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     if torch.is_grad_enabled():
         return _for_eager_mode(function).apply(*arguments)
     with torch._C._AutoDispatchBelowAutograd():
-        return function.forward(*arguments)
+        outputs = function.forward(*arguments)
+    results = getattr(function, "results", None)
+    return outputs[:results] if results else outputs
 
 
 @cache
@@ -134,8 +136,10 @@ def _for_eager_mode(function: Any) -> Any:
         if torch.is_grad_enabled():  # somebody wants second derivatives
             return function.backward(ctx, *gradients)
         with torch._C._AutoDispatchBelowAutograd():
-            return function.backward(ctx, *gradients)
+            return lines(ctx, *gradients)
 
+    # what `once_differentiable` puts around them has been looked after
+    lines = getattr(function.backward, "__wrapped__", function.backward)
     members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     return type(function.__name__, (torch.autograd.Function,), members)
 

@@ -39,6 +39,7 @@ Row = dict[str, Any]
 Clocked = tuple[float, float, float]
 
 STEPS = 100
+WARM_UPS = 5
 NAN = float("nan")
 RECORDED = Path(__file__).with_name("mamba_ssm_mixers.json")
 """What mamba_ssm took, and on which device."""
@@ -153,7 +154,7 @@ def time_both(case: str, shape: tuple[int, int, int], options: Any) -> list[Row]
     rows = []
     for kind, (run, runs) in kinds.items():
         times: dict[str, list[Clocked]] = {name: [] for name in runs}
-        for repeat in range(-2, options.repeats):
+        for repeat in range(-WARM_UPS, options.repeats):
             for name, module in runs.items():
                 clocked = clock(functools.partial(run, module), device)
                 if repeat >= 0:
@@ -189,7 +190,7 @@ def time_step(case: str, videos: int, width: int, options: Any) -> list[Row]:
         runs["step"] = graph.replay
     rows = []
     for kind, run in runs.items():
-        seen = [clock(run, device)[:2] for _ in range(options.repeats + 2)][2:]
+        seen = [clock(run, device)[:2] for _ in range(WARM_UPS + options.repeats)][WARM_UPS:]
         wall, busy = (statistics.median(each) / STEPS for each in zip(*seen, strict=True))
         rows.append(row(case, f"{videos}x1x{width}", kind, "vidmamba", wall, busy, NAN))
     return rows

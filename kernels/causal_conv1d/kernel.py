@@ -97,9 +97,9 @@ def cut(batch: int, frames: int, blocks: int) -> tuple[int, int]:
 @no_type_check
 def find_channels(block, D, E, W, BLOCK_D: tl.constexpr, APART: tl.constexpr):
     """A block's part, the part's first channel and number of channels, the block's in the part."""
-    part = block * 0
-    begin = block * 0
-    size = begin + D
+    part = 0
+    begin = 0
+    size = D
     if APART:
         firsts = tl.cdiv(E, BLOCK_D)
         each = tl.cdiv(W, BLOCK_D)
@@ -290,11 +290,14 @@ def _forward_kernel(
     DOUBLE: tl.constexpr, UNROLL: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     kind: tl.constexpr = tl.float64 if DOUBLE else tl.float32
+    if not APART:
+        blocks = tl.cdiv(D, BLOCK_D)
     piece = tl.program_id(0) // blocks
     _, begin_d, size_d, local = find_channels(tl.program_id(0) % blocks, D, E, W, BLOCK_D, APART)
     d = begin_d + local
     mask = local < size_d
-    y_ptr += rows.to(tl.int64) * begin_d
+    if APART:
+        y_ptr += rows.to(tl.int64) * begin_d
     row, first, end, u, start, stop = place(
         offsets_ptr, piece, chunk, chunks, T, S, PACKED, REVERSE
     )

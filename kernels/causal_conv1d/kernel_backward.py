@@ -40,6 +40,7 @@ from vidmamba.kernels.jit import jit
 from vidmamba.kernels.sizes import cdiv
 
 UNROLL = 4  # frames loaded at once; loading a group ahead, as the forward does, was slower here
+REGISTERS = {"maxnreg": 128}  # sixteen warps a multiprocessor; a few more would be a second round
 COPIED = 16  # frames of which a program puts channels beside the gradients
 
 
@@ -85,7 +86,7 @@ def launch_conv_backward(
         grad_y, second, third, grad_last, x, weight, bias, state, offsets, before, after, grad_x,
         partial, frames, width, videos, chunk, chunks, blocks, first, further, pieces * blocks,
         left, right, batch * frames, UNROLL=UNROLL, COPIED=COPIED, APART=apart is not None,
-        BESIDE=left + right > 0, **shared,
+        BESIDE=left + right > 0, **shared, **(REGISTERS if size <= 4 and not double else {}),
     )  # fmt: skip
     grad_weight = torch.empty_like(weight)
     grad_bias = x.new_empty(0) if bias is None else torch.empty_like(bias)
@@ -198,11 +199,18 @@ def _backward_kernel(
                 right, COPIED, BLOCK_D,
             )  # fmt: skip
             return
+    if not APART:
+        blocks = tl.cdiv(D, BLOCK_D)
     piece = tl.program_id(0) // blocks
     part, begin_d, size_d, local = find_channels(tl.program_id(0) % blocks, D, E, W, BLOCK_D, APART)
     d = begin_d + local
     mask = local < size_d
     grad_ptr = choose(part, grad_y_ptr, second_ptr, third_ptr, APART)
+    stop_d = begin_d + size_d if APART else D
+    X = D
+    if BESIDE:
+        X = left + D + right
+        grad_x_ptr += left
     row, first, end, u, start, stop = place(
         offsets_ptr, piece, chunk, chunks, T, S, PACKED, REVERSE
     )
@@ -226,7 +234,10 @@ def _backward_kernel(
     last = tl.minimum(end + K - 1, T)
     for base in range(first, end + K - 1, UNROLL):
         ahead = load_ahead(x_ptr, row, base, last, T, D, d, REVERSE, UNROLL)
-        ahead_grads = load_ahead(grad_ptr, row, base, last, T, size_d, local, REVERSE, UNROLL)
+        if APART:
+            ahead_grads = load_ahead(grad_ptr, row, base, last, T, size_d, local, REVERSE, UNROLL)
+        else:  # at the addresses of x's
+            ahead_grads = load_ahead(grad_ptr, row, base, last, T, D, d, REVERSE, UNROLL)
         for j in tl.static_range(UNROLL):
             step = base + j
             target = step - (K - 1)
@@ -250,9 +261,8 @@ def _backward_kernel(
             sums = more + (sums[K] + own * newest,)
             result = collect(grads, grad, taps, step, target_stop, K, PACKED)
             finish(
-                result, grad_last_ptr, grad_x_ptr + left, row, target, target_stop,
-                video_of(target_video, S, PACKED, REVERSE), first, end, T, D, left + D + right, d,
-                begin_d + size_d,
+                result, grad_last_ptr, grad_x_ptr, row, target, target_stop,
+                video_of(target_video, S, PACKED, REVERSE), first, end, T, D, X, d, stop_d,
                 K, REVERSE, HAS_LAST,
             )  # fmt: skip
             window = push(window, newest, K)

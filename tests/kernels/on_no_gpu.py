@@ -48,7 +48,7 @@ def _current_device(device: Any) -> Iterator[None]:
     CURRENT.pop()
 
 
-def _compile(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
+def _compile(self: Any, grid: Any, *args: Any, **kwargs: Any) -> None:
     assert CURRENT, f"{self.__name__} would be launched on whichever GPU is the current one"
     assert all(size > 0 for size in grid), f"{self.__name__}: {grid}"
     mocks = [MockTensor(a.dtype) if isinstance(a, Tensor) else a for a in args]
@@ -165,16 +165,16 @@ RUNS: dict[str, Any] = {
 def main() -> None:
     """Compile the kernels of one operator in the dtypes and forms that differ."""
     operators.define = _define_and_remember
-    jit._Found.run = _compile  # type: ignore[method-assign]
+    jit._Found.launch = _compile  # type: ignore[method-assign]
     driver.set_active(_device())
     card: dict[str, Any] = {
         "get_device_properties": lambda *_: SimpleNamespace(multi_processor_count=132),
         "get_device_capability": lambda *_: (9, 0),
-        "current_device": lambda: -1,
         "device": _current_device,
     }
     run = RUNS[sys.argv[1]]
-    with mock.patch.multiple(torch.cuda, **card), FakeTensorMode(), RunOnCuda():
+    none_is = mock.patch.object(torch._C, "_cuda_getDevice", return_value=-1, create=True)
+    with none_is, mock.patch.multiple(torch.cuda, **card), FakeTensorMode(), RunOnCuda():
         offsets = torch.empty(3, dtype=torch.int32, device="cuda")
         run(torch.bfloat16)
         run(torch.float32, offsets=offsets, reverse=True)

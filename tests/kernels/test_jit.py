@@ -117,6 +117,17 @@ def test_a_first_launch_compiles_what_its_call_and_the_gradients_launch(fake: Tr
     assert operators.RUNNING.call is None
 
 
+def test_profilers_hooks_are_served_by_triton(
+    fake: Triton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function, x = _Found(kernel), torch.zeros(64)
+    monkeypatch.setattr(jit.HOOKS.launch_enter_hook, "calls", [print])
+    for _ in range(2):
+        function[(1,)](x, None, 32, 5, 4)
+    assert fake.compiled == [False, False]
+    assert not fake.launches
+
+
 def test_errors_while_compiling_ahead_reach_the_caller(
     fake: Triton, monkeypatch: pytest.MonkeyPatch
 ) -> None:
