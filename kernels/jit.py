@@ -4,13 +4,47 @@ At every launch Triton binds the arguments, reads its environment and hashes all
 tens of microseconds: below 16k frames longer than most kernels run.
 """
 
+import contextlib
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 import triton
 from torch import Tensor
 from triton.runtime.jit import JITFunction
+
+_Result = TypeVar("_Result")
+_THREADS = 8  # that compile
+_only_compiling = ContextVar("only_compiling", default=False)
+_compiled: set[tuple[Any, ...]] = set()
+
+
+def compiled_together(form: tuple[Any, ...], launches: Callable[[], _Result]) -> _Result:
+    """Return ``launches()``, whose kernels would compile one after the other when first launched.
+
+    Args:
+        form: What the kernels are compiled for. When it is new, they are compiled at once before.
+        launches: Is called once more then, when its kernels do not run.
+    """
+    if form not in _compiled:
+        if not triton.knobs.runtime.interpret:
+            with _compiling():
+                launches()
+        _compiled.add(form)
+    return launches()
+
+
+@contextlib.contextmanager
+def _compiling() -> Iterator[None]:
+    """Compile what is launched inside on several threads, and do not run it."""
+    token = _only_compiling.set(True)
+    try:
+        with ThreadPoolExecutor(_THREADS) as threads, triton.AsyncCompileMode(threads):
+            yield
+    finally:
+        _only_compiling.reset(token)
 
 
 class _Found(JITFunction):  # type: ignore[misc]
@@ -23,7 +57,7 @@ class _Found(JITFunction):  # type: ignore[misc]
 
     def run(self, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
         """Launch; the arguments by name must be compile-time ones and options of the compiler."""
-        if warmup:
+        if warmup or _only_compiling.get():
             return super().run(*args, grid=grid, warmup=True, **kwargs)
         key: list[Any] = [args[0].get_device(), *kwargs, *kwargs.values()]
         for argument, constant in zip(args, self.constant, strict=False):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from triton import FutureKernel
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction, MockTensor
@@ -53,6 +54,8 @@ def _compile(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> N
     assert all(size > 0 for size in grid), f"{self.__name__}: {grid}"
     mocks = [MockTensor(a.dtype) if isinstance(a, Tensor) else a for a in args]
     compiled = JITFunction.run(self, *mocks, grid=grid, warmup=True, **kwargs)
+    if isinstance(compiled, FutureKernel):  # of several that are compiled together
+        compiled = compiled.result()
     COMPILED.append(f"{self.__name__} {len(compiled.asm['cubin'])} bytes")
 
 

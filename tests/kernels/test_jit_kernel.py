@@ -6,7 +6,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from vidmamba.kernels.jit import jit
+from vidmamba.kernels.jit import compiled_together, jit
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -44,3 +44,24 @@ def test_each_kind_of_arguments_gets_code_of_its_own() -> None:
                             y = scale(x, added, factor, loose, negative, 128 if size > 64 else 64)
                             expected = x * factor * loose + (0 if added is None else 1)
                             assert torch.equal(y, -expected if negative else expected)
+
+
+@jit()
+@no_type_check
+def count_kernel(count, step: tl.constexpr):
+    """Add to a number."""
+    tl.store(count, tl.load(count) + step)
+
+
+def test_kernels_that_are_compiled_together_run_once_a_call() -> None:
+    count = torch.zeros(1, device=DEVICE)
+
+    def launches() -> Tensor:
+        for step in (1, 10, 100):
+            count_kernel[(1,)](count, step=step, num_warps=1)
+        return count
+
+    for calls in (1, 2):
+        result = compiled_together(("test_jit_kernel",), launches)
+        assert result is count
+        assert count.item() == 111 * calls
