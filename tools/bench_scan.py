@@ -208,7 +208,7 @@ def measure(problem: Problem, backward: bool, repeats: int) -> dict[str, dict[st
 
 def _time_on_cuda(run: Callable[[], Any]) -> float:
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda._sleep(5_000_000)  # the device is busy while the host launches
+    torch.cuda._sleep(20_000_000)  # the device is busy while the host launches
     begin.record()
     run()
     end.record()
