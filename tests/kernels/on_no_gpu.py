@@ -147,7 +147,7 @@ def mixers(dtype: torch.dtype, offsets: Tensor | None = None, reverse: bool = Fa
         given = (x, *first._weights()[:-1], *how, reverse, False, True)
         operators.run_both_ways(_Mamba1, given)
         *inside, norm, out_proj = second._weights()
-        operators.run_both_ways(_Mamba2, (x, *inside, *how, 1, reverse, False))
+        operators.run_both_ways(_Mamba2, (x, *inside, *how, 1, reverse, False, True))
         operators.run_both_ways(_Leave, (y, norm, out_proj, 1, 1e-5))
     for mixer in both:
         with torch.no_grad():

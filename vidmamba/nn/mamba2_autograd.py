@@ -47,7 +47,8 @@ def mamba2(
         cast = {"in_proj": weights.in_proj.to(dtype), "out_proj": weights.out_proj.to(dtype)}
         x, weights = x.to(dtype), weights._replace(**cast)
     *inside, norm, out_proj = weights
-    y, conv, scan, *_ = apply(_Mamba2, x, *inside, conv, scan, offsets, groups, reverse, keep_state)
+    how = (groups, reverse, keep_state, torch.is_grad_enabled())
+    y, conv, scan, *_ = apply(_Mamba2, x, *inside, conv, scan, offsets, *how)
     # nodes of their own, so that y is let go of before the rest of the backward pass begins
     return apply(_Leave, y, norm, out_proj, groups, eps), conv, scan
 
@@ -74,6 +75,7 @@ class _Mamba2(torch.autograd.Function):
         groups: int,
         reverse: bool,
         keep_state: bool,
+        keep: bool,
     ) -> tuple[Tensor, ...]:
         ops, heads, channels = nearest(x), A_log.shape[0], taps.shape[0]
         inner = in_proj.shape[0] - channels - heads
@@ -88,7 +90,7 @@ class _Mamba2(torch.autograd.Function):
         A = ops.scan_rates(A_log)
         u, B, C = _parts(mixed, frames, inner, heads, groups)
         y, scan, kept = ops.ssd(
-            u, step, A, B, C, D, as_heads(gate, heads), dt_bias, scan, offsets, True, reverse
+            u, step, A, B, C, D, as_heads(gate, heads), dt_bias, scan, offsets, True, reverse, keep
         )
         again = mixed if is_short(x) else None
         return y.flatten(-2), conv, scan, gate, frames, step, A, kept, again
@@ -96,7 +98,7 @@ class _Mamba2(torch.autograd.Function):
     @staticmethod
     @no_type_check
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        *tensors, ctx.groups, ctx.reverse, ctx.keep_state = inputs
+        *tensors, ctx.groups, ctx.reverse, ctx.keep_state, _ = inputs
         ctx.mark_non_differentiable(*(t for t in output[3:] if t is not None))
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors, *output[3:])
@@ -137,8 +139,7 @@ class _Mamba2(torch.autograd.Function):
         return (
             (grads @ in_proj).view_as(x), grads.t() @ as_rows(x), grad_taps.unsqueeze(1),
             grad_conv_bias, grad_bias, (grad_A * A).to(A_log.dtype), grad_D,
-            None if conv is None else grad_conv, None if scan is None else grad_scan,
-            None, None, None, None,
+            None if conv is None else grad_conv, None if scan is None else grad_scan, *[None] * 5,
         )  # fmt: skip
 
 
