@@ -72,7 +72,6 @@ def walk_kernel(
     begin = segment * length
     count_here = tl.minimum(length, chunks - begin)
     t = tl.arange(0, L)
-    coming = walk_factors(0, count_here, begin, head, steps, sums, seen_scales, H, GRADIENT, L)
     for i in tl.range(0, count_here, disable_licm=True):
         chunk = begin + ((count_here - 1 - i) if GRADIENT else i)
         row, count, video, first, last = locate(chunk, table, T, chunks_a_video, L, REVERSE, PACKED)
@@ -80,12 +79,11 @@ def walk_kernel(
         p_video = (video.to(tl.int64) * H + head) * (P * N)
         b = load_frames(rows + group * N, row, t, count, G * N, N, BN, REVERSE)
         value = load_frames(frames + head * P, row, t, count, H * P, P, BP, REVERSE)
-        log, end, factor = coming
-        # those of the next chunk: to have them when it comes
-        coming = walk_factors(
-            i + 1, count_here, begin, head, steps, sums, seen_scales, H, GRADIENT, L
-        )
-        weight = factor * exp2(log if GRADIENT else end - log, NATIVE)
+        log, end = tl.load(sums + at * L + t), tl.load(sums + at * L + L - 1)
+        if GRADIENT:
+            weight = tl.load(seen_scales + at * 2 + t // (L // 2)) * exp2(log, NATIVE)
+        else:
+            weight = tl.load(steps + at * L + t) * exp2(end - log, NATIVE)
         if last if GRADIENT else first:
             h = tl.zeros((BP, BN), tl.float32)
             left = float("-inf")
@@ -101,24 +99,6 @@ def walk_kernel(
     at = segment.to(tl.int64) * H + head
     tl.store(ends + at * (BP * BN) + operand_tile(BP, BN), h)
     tl.store(end_lefts + at, left)
-
-
-@jit
-def walk_factors(
-    i, count, begin, head, steps, sums, seen_scales, H, GRADIENT: tl.constexpr, L: tl.constexpr
-):  # fmt: skip
-    """The log-decays in the i-th chunk that a walk comes to, at its end, and the steps.
-
-    With GRADIENT, the scales of the operands in place of the steps.
-    """
-    i = tl.minimum(i, count - 1)
-    at = (begin + ((count - 1 - i) if GRADIENT else i)).to(tl.int64) * H + head
-    t = tl.arange(0, L)
-    if GRADIENT:
-        factor = tl.load(seen_scales + at * 2 + t // (L // 2))
-    else:
-        factor = tl.load(steps + at * L + t)
-    return tl.load(sums + at * L + t), tl.load(sums + at * L + L - 1), factor
 
 
 @jit
