@@ -1,16 +1,56 @@
 """`triton.jit`, whose functions find at once what was compiled for arguments of the same kinds.
 
-At every launch Triton binds the arguments, reads its environment and hashes all of it, which takes
-tens of microseconds: below 16k frames longer than most kernels run.
+At every launch Triton binds the arguments, reads its environment, hashes all of it, and asks the
+driver about every pointer, which takes tens of microseconds: below 16k frames longer than most
+kernels run. Here a function written once for each list of argument types does what is left.
+
+What is launched for the first time is compiled together with all that follows it, in parallel.
 """
 
+import contextlib
 import inspect
-from collections.abc import Callable, Iterable
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
+import torch
 import triton
 from torch import Tensor
 from triton.runtime.jit import JITFunction
+
+from vidmamba.kernels.operators import RUNNING
+
+HOOKS = triton.knobs.runtime
+"""Holds what a profiler wants to have called at every launch."""
+
+WORKERS = 16
+"""More threads than a pass has large kernels would have nothing to do."""
+
+
+class _Ahead(threading.local):
+    """What a thread compiles ahead, if it does."""
+
+    pool: ThreadPoolExecutor | None = None
+    compiling: dict[Any, Future[None]]
+
+
+AHEAD = _Ahead()
+
+
+@contextlib.contextmanager
+def compile_ahead() -> Iterator[None]:
+    """Compile what would be launched, all at once, and launch nothing; wait at the end."""
+    with ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1)) as AHEAD.pool:
+        AHEAD.compiling = {}
+        try:
+            yield
+        finally:
+            AHEAD.pool = None
+    for done in AHEAD.compiling.values():
+        done.result()
 
 
 class _Found(JITFunction):  # type: ignore[misc]
@@ -18,35 +58,96 @@ class _Found(JITFunction):  # type: ignore[misc]
 
     def __init__(self, function: Any, **how: Any) -> None:
         super().__init__(function, **how)
+        self.binders: dict[tuple[tuple[Any, ...], ...], Any] = {}
         self.found: dict[tuple[Any, ...], Any] = {}
-        self.constant = [parameter.is_constexpr for parameter in self.params]
 
-    def run(self, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
-        """Launch; the arguments by name must be compile-time ones and options of the compiler."""
-        if warmup:
-            return super().run(*args, grid=grid, warmup=True, **kwargs)
-        key: list[Any] = [args[0].get_device(), *kwargs, *kwargs.values()]
-        for argument, constant in zip(args, self.constant, strict=False):
-            if constant or argument is None:
-                key.append(argument)
-            elif isinstance(argument, Tensor):
-                key.append(argument.dtype)
-                key.append(argument.data_ptr() & 15 == 0)
-            elif isinstance(argument, int):
-                # what Triton compiles anew for: ones, multiples of 16, more than 32 bits
-                key.append((argument == 1, argument & 15 == 0, argument.bit_length() > 31))
-            else:
-                key.append(type(argument))
-        form = tuple(key)
-        compiled = self.found.get(form)
-        if compiled is None:
-            compiled = super().run(*args, grid=grid, warmup=False, **kwargs)
-            if all(self.constant[len(args) :]):
-                self.found[form] = compiled
-            return compiled
+    def __getitem__(self, grid: tuple[int, ...]) -> Any:
+        return partial(self.launch, grid)
+
+    def launch(self, grid: tuple[int, ...], *args: Any, **kwargs: Any) -> None:
+        """Launch; what is given by name must not be a tensor."""
+        kinds = (tuple(map(type, args)), tuple(kwargs))
+        bind = self.binders.get(kinds)
+        if bind is None:
+            bind = self.binders[kinds] = _binder(self.params, *kinds)
+        device, form, values = bind(args, kwargs)
+        form = (device, kinds, form, *kwargs.values())
+        found = self.found.get(form)
+        if AHEAD.pool is not None:
+            if found is None and (self, form) not in AHEAD.compiling:
+                self.device_caches[device]  # made now: threads might make two
+                task = AHEAD.pool.submit(self._load, device, args, grid, kwargs)
+                AHEAD.compiling[self, form] = task
+            return
+        if found is None:
+            self._launch_first(form, args, grid, kwargs)
+            return
+        if HOOKS.launch_enter_hook.calls or HOOKS.launch_exit_hook.calls:
+            self.run(*args, grid=grid, warmup=False, **kwargs)
+            return
+        launch, function, metadata = found
+        stream = torch._C._cuda_getCurrentRawStream(device)
+        x, y, z = grid + (1,) * (3 - len(grid))
+        launch(x, y, z, stream, function, metadata, None, None, None, *values)
+
+    def _launch_first(
+        self, form: Any, args: tuple[Any, ...], grid: tuple[int, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Let Triton launch, and remember what it found."""
+        whole, RUNNING.call = RUNNING.call, None
+        # a graph being captured would take what is called for nothing; nobody differentiates
+        # twice; and where memory is short, one kernel is compiled after the other
+        if whole is not None and not torch.cuda.is_current_stream_capturing():
+            with contextlib.suppress(NotImplementedError, torch.OutOfMemoryError), compile_ahead():
+                whole()
+        compiled = self.run(*args, grid=grid, warmup=False, **kwargs)
+        self.found[form] = compiled.run, compiled.function, compiled.packed_metadata
+
+    def _load(
+        self, device: int, args: tuple[Any, ...], grid: tuple[int, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Compile, and load to the device, in a thread of its own."""
+        torch.cuda.set_device(device)
+        compiled = self.run(*args, grid=grid, warmup=True, **kwargs)
+        _ = compiled.run  # a property that loads
+
+
+def _binder(params: Sequence[Any], kinds: Sequence[type], named: Sequence[str]) -> Any:
+    """Return a function of arguments of these types: their device, their form, what is launched.
+
+    Two lists of arguments have one form if Triton compiles the same code for them: it looks at the
+    dtypes of tensors and whether 16 divides their addresses, and of integers whether they are one,
+    multiples of 16, or longer than 32 bits. What is given by name belongs to the form as it is.
+    """
+    lines, form, values, device = [], [], [], "None"
+    for i, (parameter, kind) in enumerate(zip(params, kinds, strict=False)):
+        value = f"a{i}"
+        if parameter.is_constexpr:
+            form.append(value)
+        elif issubclass(kind, Tensor):
+            if device == "None":
+                device = f"a{i}.get_device()"
+            value = f"p{i}"  # a number, of which the driver asks nothing
+            lines.append(f"    p{i} = a{i}.data_ptr()\n")
+            form += [f"a{i}.dtype", f"p{i} & 15 == 0"]
+        elif issubclass(kind, int):
+            form += [f"a{i} == 1", f"a{i} & 15 == 0", f"a{i} >> 31"]
+        values.append(value)
+    for parameter in params[len(kinds) :]:
         # the values of constants are in the code; only their places are asked for
-        places = (None,) * (len(self.constant) - len(args))
-        return compiled[grid + (1,) * (3 - len(grid))](*args, *places)
+        asked = parameter.name in named and not parameter.is_constexpr
+        values.append(f"kwargs[{parameter.name!r}]" if asked else "None")
+    source = (
+        f"def bind(args, kwargs):\n    {_listed(f'a{i}' for i in range(len(kinds)))} = args\n"
+        f"{''.join(lines)}    return {device}, ({_listed(form)}), ({_listed(values)})\n"
+    )
+    namespace: dict[str, Any] = {}
+    exec(source, namespace)
+    return namespace["bind"]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return "".join(f"{name}, " for name in names)
 
 
 def jit(do_not_specialize: Iterable[str] = ()) -> Callable[[Any], Any]:

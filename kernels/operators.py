@@ -4,14 +4,27 @@
 of what a mixer costs below 16k frames. The same registrations are made here one by one.
 """
 
+import threading
 from collections.abc import Callable, Iterable
-from functools import cache, wraps
+from functools import cache, partial, wraps
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 _LIBRARY = torch.library.Library("vidmamba", "FRAGMENT")
+_KERNELS = {"cpu": SimpleNamespace(), "cuda": SimpleNamespace()}
+
+
+class _Running(threading.local):
+    """What a thread is at."""
+
+    call: Callable[[], Any] | None = None
+    """Does once more what runs now, and will be asked for after it: see `jit.compile_ahead`."""
+
+
+RUNNING = _Running()
 
 
 def define(
@@ -33,8 +46,9 @@ def define(
     """
     schema = torch.library.infer_schema(cpu, mutates_args=tuple(mutates))
     _LIBRARY.define(name + schema, tags=[torch.Tag.pt2_compliant_tag])
-    _LIBRARY.impl(name, cpu, "CPU")
-    _LIBRARY.impl(name, on_its_device(cuda), "CUDA")
+    for device, kernel in (("cpu", cpu), ("cuda", on_its_device(cuda))):
+        _LIBRARY.impl(name, kernel, device.upper())
+        setattr(_KERNELS[device], name, kernel)
     operator = getattr(torch.ops.vidmamba, name).default
     torch.library.register_fake(operator.name(), fake, lib=_LIBRARY)
     if not tuple(mutates):
@@ -50,18 +64,51 @@ def on_its_device(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(kernel)
     def run(*arguments: Any) -> Any:
-        first = next(a for a in arguments if isinstance(a, Tensor))
-        with torch.cuda.device(first.device):
-            return kernel(*arguments)
+        device = next(a for a in arguments if isinstance(a, Tensor)).get_device()
+        if device == torch._C._cuda_getDevice():  # torch.cuda's own looks for forks first
+            return run_here(kernel, *arguments)
+        with torch.cuda.device(device):
+            return run_here(kernel, *arguments)
 
     return run
+
+
+def run_here(kernel: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a kernel, and say so if nothing around it has."""
+    if RUNNING.call is not None:
+        return kernel(*arguments)
+    RUNNING.call = partial(kernel, *arguments)
+    try:
+        return kernel(*arguments)
+    finally:
+        RUNNING.call = None
+
+
+def nearest(x: Tensor) -> Any:
+    """Return what has our operators by name, for use on ``x`` in the lines of a node of autograd.
+
+    In eager mode these are the kernels for its device: dispatch takes longer than some of them.
+    """
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack()
+        or type(x) not in (Tensor, torch.nn.Parameter)
+    ):
+        return torch.ops.vidmamba
+    return _KERNELS.get(x.device.type, torch.ops.vidmamba)
 
 
 def apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     """Return ``function.apply(*arguments)``, sooner in eager mode."""
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return function.apply(*arguments)
-    return _for_eager_mode(function).apply(*arguments)
+    if torch.is_grad_enabled():
+        return _for_eager_mode(function).apply(*arguments)
+    with torch._C._AutoDispatchBelowAutograd():
+        outputs = function.forward(*arguments)
+    results = getattr(function, "results", None)
+    return outputs[:results] if results else outputs
 
 
 @cache
@@ -70,23 +117,57 @@ def _for_eager_mode(function: Any) -> Any:
 
     Where there is a setup_context, as `torch.func` wants it, PyTorch inspects the signature at
     every call, which costs more than a kernel's launch; and what happens inside is no business of
-    autograd's, whose dispatch is passed by.
+    autograd's, whose dispatch is passed by. Nor are outputs that only its own backward pass reads:
+    with an attribute ``results``, a function returns no more than so many.
     """
+    results = getattr(function, "results", None)
 
     def forward(ctx: Any, *inputs: Any) -> Any:
-        with torch._C._AutoDispatchBelowAutograd():
-            outputs = function.forward(*inputs)
+        RUNNING.call = partial(run_both_ways, function, inputs)
+        try:
+            with torch._C._AutoDispatchBelowAutograd():
+                outputs = function.forward(*inputs)
+        finally:
+            RUNNING.call = None
         function.setup_context(ctx, inputs, outputs)
-        return outputs
+        return outputs[:results] if results else outputs
 
     def backward(ctx: Any, *gradients: Any) -> Any:
         if torch.is_grad_enabled():  # somebody wants second derivatives
             return function.backward(ctx, *gradients)
         with torch._C._AutoDispatchBelowAutograd():
-            return function.backward(ctx, *gradients)
+            return lines(ctx, *gradients)
 
+    # what `once_differentiable` puts around them has been looked after
+    lines = getattr(function.backward, "__wrapped__", function.backward)
     members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     return type(function.__name__, (torch.autograd.Function,), members)
+
+
+class _Context:
+    """Stands in for the context of a node of autograd."""
+
+    saved_tensors: tuple[Tensor | None, ...] = ()
+    materialized = True
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        self.saved_tensors = tensors
+
+    def set_materialize_grads(self, value: bool) -> None:
+        self.materialized = value
+
+    def mark_non_differentiable(self, *_: Tensor) -> None:
+        pass
+
+
+def run_both_ways(function: Any, inputs: tuple[Any, ...]) -> None:
+    """Run the lines of a node forward and backward, outside of autograd's graph."""
+    outputs = function.forward(*inputs)
+    ctx = _Context()
+    function.setup_context(ctx, inputs, outputs)
+    first, *others = outputs if isinstance(outputs, tuple) else (outputs,)
+    # numbers do not matter: results stand in for their gradients
+    function.backward(ctx, first, *(each if ctx.materialized else None for each in others))
 
 
 def register_gradient(operator: Any, function: type[torch.autograd.Function]) -> None:

@@ -9,12 +9,14 @@ frames, so it is left out on a GPU), and a causal attention block of two mixers'
 (PyTorch's SDPA). Where mamba_ssm cannot be imported but the device is the one that its times were
 recorded on, these stand beside ours, marked as recorded.
 The time is the wall's, the host's work included: below 16k frames that is what a user waits for.
-"device ms" is the GPU's alone, launches hidden behind earlier work. A step is one frame with its
-state, in a CUDA graph of 100 steps and, as "eager step", launched one by one.
+"device ms" is the GPU's alone, launches hidden behind earlier work. "graphed" is forward and
+backward again, by `torch.cuda.make_graphed_callables`, for shapes that stay the same. A step is one
+frame with its state, in a CUDA graph of 100 steps and, as "eager step", launched one by one.
 Implementations take turns, so that other work on the machine hurts all alike; medians.
 """
 
 import argparse
+import copy
 import functools
 import importlib.util
 import itertools
@@ -33,11 +35,11 @@ from torch import Tensor, nn
 from vidmamba.nn.mamba2 import Mamba2Config, Mamba2Mixer
 from vidmamba.nn.mixer import Bidirectional, Mamba1Mixer, MambaConfig
 
-Call = Callable[[Tensor], Tensor]
 Row = dict[str, Any]
 Clocked = tuple[float, float, float]
 
 STEPS = 100
+WARM_UPS = 5
 NAN = float("nan")
 RECORDED = Path(__file__).with_name("mamba_ssm_mixers.json")
 """What mamba_ssm took, and on which device."""
@@ -65,8 +67,21 @@ class AttentionBlock(nn.Module):
         return out
 
 
-def mixers(case: str, width: int, options: Any) -> dict[str, tuple[nn.Module, Call]]:
-    """Return what computes this case, ours first: a module (its parameters) and its call."""
+class Flipped(nn.Module):
+    """Two mixers that run along time, the second on flipped frames."""
+
+    def __init__(self, along: nn.Module, against: nn.Module) -> None:
+        super().__init__()
+        self.along, self.against = along, against
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Average both directions."""
+        out: Tensor = (self.along(x) + self.against(x.flip(1)).flip(1)) / 2
+        return out
+
+
+def mixers(case: str, width: int, options: Any) -> dict[str, nn.Module]:
+    """Return what computes this case, ours first."""
     if case == "mamba1":
         ours: nn.Module = Mamba1Mixer(width, MambaConfig())
     elif case == "mamba2":
@@ -74,7 +89,7 @@ def mixers(case: str, width: int, options: Any) -> dict[str, tuple[nn.Module, Ca
     else:
         along = Mamba1Mixer(width, MambaConfig())
         ours = Bidirectional(along, Mamba1Mixer(width, MambaConfig(), reverse=True))
-    found: dict[str, tuple[nn.Module, Call]] = {"vidmamba": (ours, ours)}
+    found = {"vidmamba": ours}
     if options.only_ours:
         return found
     if importlib.util.find_spec("mamba_ssm"):
@@ -83,22 +98,20 @@ def mixers(case: str, width: int, options: Any) -> dict[str, tuple[nn.Module, Ca
     if on_cpu and importlib.util.find_spec("transformers") and case != "bidirectional":
         found["transformers"] = _transformers(case, width)
     if case != "bidirectional":
-        attention = AttentionBlock(width)
-        found["attention + MLP (SDPA)"] = attention, attention
+        found["attention + MLP (SDPA)"] = AttentionBlock(width)
     return found
 
 
-def _mamba_ssm(case: str, width: int) -> tuple[nn.Module, Call]:
+def _mamba_ssm(case: str, width: int) -> nn.Module:
     from mamba_ssm import Mamba, Mamba2
 
     if case == "bidirectional":
-        pair = nn.ModuleList([Mamba(width), Mamba(width)])
-        return pair, lambda x: (pair[0](x) + pair[1](x.flip(1)).flip(1)) / 2
-    mixer = Mamba(width) if case == "mamba1" else Mamba2(width, d_state=128)
-    return mixer, mixer
+        return Flipped(Mamba(width), Mamba(width))
+    mixer: nn.Module = Mamba(width) if case == "mamba1" else Mamba2(width, d_state=128)
+    return mixer
 
 
-def _transformers(case: str, width: int) -> tuple[nn.Module, Call]:
+def _transformers(case: str, width: int) -> nn.Module:
     mixer: nn.Module
     if case == "mamba1":
         from transformers import MambaConfig as Config
@@ -114,7 +127,7 @@ def _transformers(case: str, width: int) -> tuple[nn.Module, Call]:
             hidden_size=width, num_heads=heads, head_dim=64, n_groups=1, state_size=128
         )
         mixer = Other(config, layer_idx=0)
-    return mixer, mixer
+    return mixer
 
 
 def time_both(case: str, shape: tuple[int, int, int], options: Any) -> list[Row]:
@@ -122,25 +135,28 @@ def time_both(case: str, shape: tuple[int, int, int], options: Any) -> list[Row]
     device, dtype = torch.device(options.device), getattr(torch, options.dtype)
     x = torch.randn(shape, device=device, dtype=dtype, requires_grad=True)
     weight = torch.randn_like(x)
-    runs = {
-        name: (module.to(device, dtype), call)
-        for name, (module, call) in mixers(case, shape[2], options).items()
-    }
+    modules = {n: m.to(device, dtype) for n, m in mixers(case, shape[2], options).items()}
 
-    def forward(name: str) -> None:
+    def forward(module: nn.Module) -> None:
         with torch.no_grad():
-            runs[name][1](x)
+            module(x)
 
-    def both(name: str) -> None:
-        module, call = runs[name]
-        torch.autograd.grad(call(x), [x, *module.parameters()], weight, allow_unused=True)
+    def both(module: nn.Module) -> None:
+        torch.autograd.grad(module(x), [x, *module.parameters()], weight, allow_unused=True)
+
+    kinds = {"forward": (forward, modules), "both": (both, modules)}
+    if options.graphed:
+        copies = copy.deepcopy(modules)
+        for module in copies.values():
+            torch.cuda.make_graphed_callables(module, (x,))
+        kinds["graphed"] = both, copies
 
     rows = []
-    for kind, run in (("forward", forward), ("both", both)):
+    for kind, (run, runs) in kinds.items():
         times: dict[str, list[Clocked]] = {name: [] for name in runs}
-        for repeat in range(-2, options.repeats):
-            for name in runs:
-                clocked = clock(functools.partial(run, name), device)
+        for repeat in range(-WARM_UPS, options.repeats):
+            for name, module in runs.items():
+                clocked = clock(functools.partial(run, module), device)
                 if repeat >= 0:
                     times[name].append(clocked)
         for name, seen in times.items():
@@ -152,7 +168,7 @@ def time_both(case: str, shape: tuple[int, int, int], options: Any) -> list[Row]
 def time_step(case: str, videos: int, width: int, options: Any) -> list[Row]:
     """Return rows: a frame through one mixer with its state, eager and in a CUDA graph."""
     device, dtype = torch.device(options.device), getattr(torch, options.dtype)
-    mixer = mixers(case, width, options)["vidmamba"][0].to(device, dtype)
+    mixer = mixers(case, width, options)["vidmamba"].to(device, dtype)
     assert isinstance(mixer, Mamba1Mixer | Mamba2Mixer)
     state = mixer.empty_state(videos)
     x = torch.randn(videos, width, device=device, dtype=dtype)
@@ -174,7 +190,7 @@ def time_step(case: str, videos: int, width: int, options: Any) -> list[Row]:
         runs["step"] = graph.replay
     rows = []
     for kind, run in runs.items():
-        seen = [clock(run, device)[:2] for _ in range(options.repeats + 2)][2:]
+        seen = [clock(run, device)[:2] for _ in range(WARM_UPS + options.repeats)][WARM_UPS:]
         wall, busy = (statistics.median(each) / STEPS for each in zip(*seen, strict=True))
         rows.append(row(case, f"{videos}x1x{width}", kind, "vidmamba", wall, busy, NAN))
     return rows
@@ -246,6 +262,7 @@ def main() -> None:
     parser.add_argument("--step-widths", type=int, nargs="*", default=[512, 768])
     parser.add_argument("--step-videos", type=int, nargs="*", default=[1, 64])
     parser.add_argument("--only-ours", action="store_true")
+    parser.add_argument("--graphed", action="store_true", help="also as CUDA graphs")
     parser.add_argument("--device", default="cuda" if cuda else "cpu")
     parser.add_argument("--dtype", default="bfloat16" if cuda else "float32")
     parser.add_argument("--repeats", type=int, default=7)

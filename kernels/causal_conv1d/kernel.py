@@ -35,18 +35,25 @@ def launch_conv(
     silu: bool,
     reverse: bool,
     keep_state: bool,
+    parts: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Convolve contiguous ``x`` (B, T, D) and return it with the last states (S, K-1, D)."""
+    """Convolve contiguous ``x`` (B, T, D) and return it with the last states (S, K-1, D).
+
+    With ``parts`` (E, W) the first E channels lie together, and behind them every W that follow.
+    """
     batch, frames, width = x.shape
     videos = batch if offsets is None else len(offsets) - 1
     size = weight.shape[1]
     y = torch.empty_like(x)
     last = x.new_empty(videos if keep_state else 0, size - 1, width)
     block = channels_per_program(x)
-    chunk, chunks, blocks = cut(batch, frames, width, block)
+    first, further = parts or (width, 0)
+    blocks = count_blocks(width, block, first, further)
+    chunk, chunks = cut(batch, frames, blocks)
     _forward_kernel[(batch * chunks * blocks,)](
-        x, weight, bias, state, offsets, y, last, frames, width, videos, chunk, chunks,
-        K=size, SILU=silu, REVERSE=reverse, PACKED=offsets is not None, KEEP=keep_state,
+        x, weight, bias, state, offsets, y, last, frames, width, videos, chunk, chunks, blocks,
+        first, further, batch * frames, APART=parts is not None, K=size, SILU=silu,
+        REVERSE=reverse, PACKED=offsets is not None, KEEP=keep_state,
         HAS_BIAS=bias is not None, HAS_STATE=state is not None, DOUBLE=x.dtype == torch.float64,
         UNROLL=UNROLL, BLOCK_D=block, num_warps=1,
     )  # fmt: skip
@@ -73,12 +80,35 @@ def channels_per_program(x: Tensor) -> int:
     return max(32, min(widest, power_of_two(x.shape[2])))
 
 
-def cut(batch: int, frames: int, width: int, block: int) -> tuple[int, int, int]:
-    """Return frames a chunk, chunks a row and blocks of channels: enough to fill any card."""
-    blocks = cdiv(width, block)
+def count_blocks(width: int, block: int, first: int, further: int) -> int:
+    """Blocks of channels: no block has channels of two parts."""
+    others = (width - first) // further * cdiv(further, block) if further else 0
+    return cdiv(first, block) + others
+
+
+def cut(batch: int, frames: int, blocks: int) -> tuple[int, int]:
+    """Return frames a chunk and chunks a row: enough to fill any card."""
     wanted = frames * batch * blocks // WARPS_PER_CARD
     chunk = max(MIN_CHUNK, wanted // UNROLL * UNROLL)
-    return chunk, cdiv(frames, chunk), blocks
+    return chunk, cdiv(frames, chunk)
+
+
+@jit()
+@no_type_check
+def find_channels(block, D, E, W, BLOCK_D: tl.constexpr, APART: tl.constexpr):
+    """A block's part, the part's first channel and number of channels, the block's in the part."""
+    part = 0
+    begin = 0
+    size = D
+    if APART:
+        firsts = tl.cdiv(E, BLOCK_D)
+        each = tl.cdiv(W, BLOCK_D)
+        other = block >= firsts
+        part = tl.where(other, 1 + (block - firsts) // each, 0)
+        begin = tl.where(other, E + (part - 1) * W, 0)
+        size = tl.where(other, W, E)
+        block = tl.where(other, (block - firsts) % each, block)
+    return part, begin, size, block * BLOCK_D + tl.arange(0, BLOCK_D)
 
 
 @jit()
@@ -250,19 +280,24 @@ def sigmoid(x):
     return 1.0 / (1.0 + tl.exp(-x))
 
 
-@jit(do_not_specialize=["T", "S", "chunk", "chunks"])
+@jit(do_not_specialize=["T", "S", "chunk", "chunks", "blocks", "rows"])
 @no_type_check
 def _forward_kernel(
     x_ptr, weight_ptr, bias_ptr, state_ptr, offsets_ptr, y_ptr, last_ptr, T, D, S, chunk, chunks,
-    K: tl.constexpr, SILU: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr,
-    KEEP: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_STATE: tl.constexpr, DOUBLE: tl.constexpr,
-    UNROLL: tl.constexpr, BLOCK_D: tl.constexpr,
+    blocks, E, W, rows,
+    APART: tl.constexpr, K: tl.constexpr, SILU: tl.constexpr, REVERSE: tl.constexpr,
+    PACKED: tl.constexpr, KEEP: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_STATE: tl.constexpr,
+    DOUBLE: tl.constexpr, UNROLL: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     kind: tl.constexpr = tl.float64 if DOUBLE else tl.float32
-    blocks = tl.cdiv(D, BLOCK_D)
+    if not APART:
+        blocks = tl.cdiv(D, BLOCK_D)
     piece = tl.program_id(0) // blocks
-    d = tl.program_id(0) % blocks * BLOCK_D + tl.arange(0, BLOCK_D)
-    mask = d < D
+    _, begin_d, size_d, local = find_channels(tl.program_id(0) % blocks, D, E, W, BLOCK_D, APART)
+    d = begin_d + local
+    mask = local < size_d
+    if APART:
+        y_ptr += rows.to(tl.int64) * begin_d
     row, first, end, u, start, stop = place(
         offsets_ptr, piece, chunk, chunks, T, S, PACKED, REVERSE
     )
@@ -292,8 +327,9 @@ def _forward_kernel(
             if SILU:
                 total *= sigmoid(total)
             window = push(window, newest, K)
-            here = row_of(row, step, T, REVERSE) * D + d
-            tl.store(y_ptr + here, total.to(y_ptr.dtype.element_ty), mask=lanes(d, D, step < end))
+            here = row_of(row, step, T, REVERSE) * size_d + local
+            there = lanes(local, size_d, step < end)
+            tl.store(y_ptr + here, total.to(y_ptr.dtype.element_ty), mask=there)
         ahead = following
     if KEEP:
         # the videos that end in this chunk, the empty ones at its end and at time's start included

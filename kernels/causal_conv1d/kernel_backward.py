@@ -20,8 +20,10 @@ from torch import Tensor
 from vidmamba.kernels.causal_conv1d.kernel import (
     bound,
     channels_per_program,
+    count_blocks,
     cut,
     find,
+    find_channels,
     lanes,
     load_ahead,
     load_taps,
@@ -38,6 +40,8 @@ from vidmamba.kernels.jit import jit
 from vidmamba.kernels.sizes import cdiv
 
 UNROLL = 4  # frames loaded at once; loading a group ahead, as the forward does, was slower here
+REGISTERS = {"maxnreg": 128}  # sixteen warps a multiprocessor; a few more would be a second round
+COPIED = 16  # frames of which a program puts channels beside the gradients
 
 
 def launch_conv_backward(
@@ -51,24 +55,38 @@ def launch_conv_backward(
     *,
     silu: bool,
     reverse: bool,
+    apart: tuple[Tensor, Tensor] | None = None,
+    before: Tensor | None = None,
+    after: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of x, weight, bias and initial state; empty for one not given."""
+    """Return the gradients of x, weight, bias and initial state; empty for one not given.
+
+    With ``apart``, ``grad_y`` and these two are gradients of the channels' three parts. What lies
+    ``before`` and ``after`` (B, T, any) is put beside the gradients of each frame of x.
+    """
     batch, frames, width = x.shape
     videos = batch if offsets is None else len(offsets) - 1
     size, double = weight.shape[1], x.dtype == torch.float64
     block = channels_per_program(x)
-    chunk, chunks, blocks = cut(batch, frames, width, block)
+    second, third = apart or (None, None)
+    first, further = (width, 0) if second is None else (grad_y.shape[2], second.shape[2])
+    blocks = count_blocks(width, block, first, further)
+    chunk, chunks = cut(batch, frames, blocks)
     pieces = batch * chunks
-    grad_x = torch.empty_like(x)
+    left, right = (0 if t is None else t.shape[2] for t in (before, after))
+    grad_x = x.new_empty(batch, frames, left + width + right)
     partial = x.new_empty(pieces, size + 1, width, dtype=x.dtype if double else torch.float32)
     shared = {
         "K": size, "SILU": silu, "REVERSE": reverse, "PACKED": offsets is not None,
         "HAS_BIAS": bias is not None, "HAS_STATE": state is not None,
         "HAS_LAST": grad_last is not None, "DOUBLE": double, "BLOCK_D": block, "num_warps": 1,
     }  # fmt: skip
-    _backward_kernel[(pieces * blocks,)](
-        grad_y, grad_last, x, weight, bias, state, offsets, grad_x, partial, frames, width, videos,
-        chunk, chunks, UNROLL=UNROLL, **shared,
+    copies = cdiv(batch * frames, COPIED) * (cdiv(left, block) + cdiv(right, block))
+    _backward_kernel[(pieces * blocks + copies,)](
+        grad_y, second, third, grad_last, x, weight, bias, state, offsets, before, after, grad_x,
+        partial, frames, width, videos, chunk, chunks, blocks, first, further, pieces * blocks,
+        left, right, batch * frames, UNROLL=UNROLL, COPIED=COPIED, APART=apart is not None,
+        BESIDE=left + right > 0, **shared, **(REGISTERS if size <= 4 and not double else {}),
     )  # fmt: skip
     grad_weight = torch.empty_like(weight)
     grad_bias = x.new_empty(0) if bias is None else torch.empty_like(bias)
@@ -79,8 +97,8 @@ def launch_conv_backward(
         return grad_x, grad_weight, grad_bias, x.new_empty(0)
     grad_state = torch.empty_like(state)
     _state_kernel[(videos * blocks,)](
-        grad_y, grad_last, x, weight, bias, state, offsets, grad_state, frames, width, videos,
-        **shared,
+        grad_y, second, third, grad_last, x, weight, bias, state, offsets, grad_state, frames,
+        width, videos, blocks, first, further, APART=apart is not None, **shared,
     )  # fmt: skip
     return grad_x, grad_weight, grad_bias, grad_state
 
@@ -113,7 +131,7 @@ def collect(window, newest, taps, step, stop, K: tl.constexpr, PACKED: tl.conste
 @jit()
 @no_type_check
 def finish(
-    total, grad_last_ptr, grad_x_ptr, row, target, stop, video, first, end, T, D, d,
+    total, grad_last_ptr, grad_x_ptr, row, target, stop, video, first, end, T, D, X, d, stop_d,
     K: tl.constexpr, REVERSE: tl.constexpr, HAS_LAST: tl.constexpr,
 ):  # fmt: skip
     """Add the gradient of the final state, where the input is in it, and write."""
@@ -122,25 +140,77 @@ def finish(
         here = grad_last_ptr + (video * (K - 1) + k) * D + d
         wanted = (k >= 0) & (target >= first) & (target < stop)
         total += tl.load(here, mask=lanes(d, D, wanted), other=0.0).to(total.dtype)
-    here = grad_x_ptr + row_of(row, target, T, REVERSE) * D + d
+    here = grad_x_ptr + row_of(row, target, T, REVERSE) * X + d
     wanted = (target >= first) & (target < end)
-    tl.store(here, total.to(grad_x_ptr.dtype.element_ty), mask=lanes(d, D, wanted))
+    tl.store(here, total.to(grad_x_ptr.dtype.element_ty), mask=lanes(d, stop_d, wanted))
 
 
-@jit(do_not_specialize=["T", "S", "chunk", "chunks"])
+@jit()
+@no_type_check
+def copy_beside(
+    before_ptr, after_ptr, grad_x_ptr, program, rows, D, left, right,
+    COPIED: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Put a block of what lies before or after beside some frames' gradients."""
+    lefts = tl.cdiv(left, BLOCK_D)
+    blocks = lefts + tl.cdiv(right, BLOCK_D)
+    block = program % blocks
+    is_left = block < lefts
+    d = tl.where(is_left, block, block - lefts) * BLOCK_D + tl.arange(0, BLOCK_D)
+    width = tl.where(is_left, left, right)
+    first = tl.where(is_left, 0, left + D)
+    for j in tl.static_range(COPIED):
+        row = (program // blocks * COPIED + j).to(tl.int64)
+        there = lanes(d, width, row < rows)
+        if before_ptr is None:
+            value = tl.load(after_ptr + row * width + d, mask=there)
+        elif after_ptr is None:
+            value = tl.load(before_ptr + row * width + d, mask=there)
+        else:
+            value = tl.load(tl.where(is_left, before_ptr, after_ptr) + row * width + d, mask=there)
+        tl.store(grad_x_ptr + row * (left + D + right) + first + d, value, mask=there)
+
+
+@jit()
+@no_type_check
+def choose(part, first_ptr, second_ptr, third_ptr, APART: tl.constexpr):
+    """The tensor that has a part's gradients."""
+    if APART:
+        return tl.where(part == 0, first_ptr, tl.where(part == 1, second_ptr, third_ptr))
+    return first_ptr
+
+
+@jit(do_not_specialize=["T", "S", "chunk", "chunks", "blocks", "programs", "rows"])
 @no_type_check
 def _backward_kernel(
-    grad_y_ptr, grad_last_ptr, x_ptr, weight_ptr, bias_ptr, state_ptr, offsets_ptr, grad_x_ptr,
-    partial_ptr, T, D, S, chunk, chunks,
-    UNROLL: tl.constexpr, K: tl.constexpr, SILU: tl.constexpr, REVERSE: tl.constexpr,
+    grad_y_ptr, second_ptr, third_ptr, grad_last_ptr, x_ptr, weight_ptr, bias_ptr, state_ptr,
+    offsets_ptr, before_ptr, after_ptr, grad_x_ptr, partial_ptr, T, D, S, chunk, chunks, blocks,
+    E, W, programs, left, right, rows,
+    UNROLL: tl.constexpr, COPIED: tl.constexpr, APART: tl.constexpr, BESIDE: tl.constexpr,
+    K: tl.constexpr, SILU: tl.constexpr, REVERSE: tl.constexpr,
     PACKED: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_STATE: tl.constexpr,
     HAS_LAST: tl.constexpr, DOUBLE: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     kind: tl.constexpr = tl.float64 if DOUBLE else tl.float32
-    blocks = tl.cdiv(D, BLOCK_D)
+    if BESIDE:  # noqa: SIM102 (what is constant takes a branch out, what is not makes one)
+        if tl.program_id(0) >= programs:
+            copy_beside(
+                before_ptr, after_ptr, grad_x_ptr, tl.program_id(0) - programs, rows, D, left,
+                right, COPIED, BLOCK_D,
+            )  # fmt: skip
+            return
+    if not APART:
+        blocks = tl.cdiv(D, BLOCK_D)
     piece = tl.program_id(0) // blocks
-    d = tl.program_id(0) % blocks * BLOCK_D + tl.arange(0, BLOCK_D)
-    mask = d < D
+    part, begin_d, size_d, local = find_channels(tl.program_id(0) % blocks, D, E, W, BLOCK_D, APART)
+    d = begin_d + local
+    mask = local < size_d
+    grad_ptr = choose(part, grad_y_ptr, second_ptr, third_ptr, APART)
+    stop_d = begin_d + size_d if APART else D
+    X = D
+    if BESIDE:
+        X = left + D + right
+        grad_x_ptr += left
     row, first, end, u, start, stop = place(
         offsets_ptr, piece, chunk, chunks, T, S, PACKED, REVERSE
     )
@@ -164,7 +234,10 @@ def _backward_kernel(
     last = tl.minimum(end + K - 1, T)
     for base in range(first, end + K - 1, UNROLL):
         ahead = load_ahead(x_ptr, row, base, last, T, D, d, REVERSE, UNROLL)
-        ahead_grads = load_ahead(grad_y_ptr, row, base, last, T, D, d, REVERSE, UNROLL)
+        if APART:
+            ahead_grads = load_ahead(grad_ptr, row, base, last, T, size_d, local, REVERSE, UNROLL)
+        else:  # at the addresses of x's
+            ahead_grads = load_ahead(grad_ptr, row, base, last, T, D, d, REVERSE, UNROLL)
         for j in tl.static_range(UNROLL):
             step = base + j
             target = step - (K - 1)
@@ -189,7 +262,7 @@ def _backward_kernel(
             result = collect(grads, grad, taps, step, target_stop, K, PACKED)
             finish(
                 result, grad_last_ptr, grad_x_ptr, row, target, target_stop,
-                video_of(target_video, S, PACKED, REVERSE), first, end, T, D, d,
+                video_of(target_video, S, PACKED, REVERSE), first, end, T, D, X, d, stop_d,
                 K, REVERSE, HAS_LAST,
             )  # fmt: skip
             window = push(window, newest, K)
@@ -221,21 +294,22 @@ def _sum_kernel(
     tl.store(grad_weight_ptr + d * K + k - 1, result, mask=lanes(d, D, k > 0))
 
 
-@jit(do_not_specialize=["T", "S"])
+@jit(do_not_specialize=["T", "S", "blocks"])
 @no_type_check
 def _state_kernel(
-    grad_y_ptr, grad_last_ptr, x_ptr, weight_ptr, bias_ptr, state_ptr, offsets_ptr, grad_state_ptr,
-    T, D, S,
-    K: tl.constexpr, SILU: tl.constexpr, REVERSE: tl.constexpr,
+    grad_y_ptr, second_ptr, third_ptr, grad_last_ptr, x_ptr, weight_ptr, bias_ptr, state_ptr,
+    offsets_ptr, grad_state_ptr, T, D, S, blocks, E, W,
+    APART: tl.constexpr, K: tl.constexpr, SILU: tl.constexpr, REVERSE: tl.constexpr,
     PACKED: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_STATE: tl.constexpr,
     HAS_LAST: tl.constexpr, DOUBLE: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """The gradient of one video's initial state, from its first K-1 steps."""
     kind: tl.constexpr = tl.float64 if DOUBLE else tl.float32
-    blocks = tl.cdiv(D, BLOCK_D)
     u = tl.program_id(0) // blocks
-    d = tl.program_id(0) % blocks * BLOCK_D + tl.arange(0, BLOCK_D)
-    mask = d < D
+    part, begin_d, size_d, local = find_channels(tl.program_id(0) % blocks, D, E, W, BLOCK_D, APART)
+    d = begin_d + local
+    mask = local < size_d
+    grad_ptr = choose(part, grad_y_ptr, second_ptr, third_ptr, APART)
     row = u.to(tl.int64) * T
     start = u * 0
     stop = u * 0 + T
@@ -258,7 +332,9 @@ def _state_kernel(
         here = row_of(row, step, T, REVERSE) * D + d
         newest = tl.load(x_ptr + here, mask=there, other=0.0).to(kind)
         total = weigh(window, newest, taps, bias, K)
-        grad = tl.load(grad_y_ptr + here, mask=there, other=0.0).to(kind) * slope_of(total, SILU)
+        here = row_of(row, step, T, REVERSE) * size_d + local
+        there = lanes(local, size_d, (step < stop) & (step >= 0) & (step < T))
+        grad = tl.load(grad_ptr + here, mask=there, other=0.0).to(kind) * slope_of(total, SILU)
         grads = grads + (grad,)
         window = push(window, newest, K)
         result = tl.zeros([BLOCK_D], kind)

@@ -90,7 +90,7 @@ def _check_shape(name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> No
         raise ValueError(f"{name} must be {[*shape]}, got {[*tensor.shape]}")
 
 
-def _conv_on_cpu(
+def conv_on_cpu(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -100,6 +100,7 @@ def _conv_on_cpu(
     reverse: bool,
     keep_state: bool,
 ) -> tuple[Tensor, Tensor]:
+    """Return the results and, if kept, the last inputs of each video."""
     # imported on first use: Numba takes half a second
     from vidmamba.kernels.causal_conv1d.cpu import conv_cpu
 
@@ -123,7 +124,7 @@ def _conv_on_cuda(
     # imported on first use: Triton is installed only where it can run
     from vidmamba.kernels.causal_conv1d.kernel import launch_conv
 
-    how = {"silu": silu, "reverse": reverse, "keep_state": keep_state}
+    how: dict[str, Any] = {"silu": silu, "reverse": reverse, "keep_state": keep_state}
     return launch_conv(x, weight, bias, initial_state, offsets, **how)
 
 
@@ -136,7 +137,7 @@ def _check_offsets(offsets: Tensor | None, frames: int) -> None:
         raise ValueError(f"offsets must rise from 0 to T={frames}, got {shown}")
 
 
-def _fake_conv(
+def fake_conv(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -146,13 +147,14 @@ def _fake_conv(
     reverse: bool,
     keep_state: bool,
 ) -> tuple[Tensor, Tensor]:
+    """Return tensors like the convolution's, without memory."""
     if not keep_state:
         return x.new_empty(x.shape), x.new_empty(0)
     videos = x.shape[0] if offsets is None else offsets.shape[0] - 1
     return x.new_empty(x.shape), x.new_empty(videos, weight.shape[1] - 1, x.shape[2])
 
 
-def _backward_on_cpu(
+def backward_on_cpu(
     grad_y: Tensor,
     grad_last: Tensor | None,
     x: Tensor,
@@ -163,6 +165,7 @@ def _backward_on_cpu(
     silu: bool,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of x, weight, bias and state, empty where none was given."""
     from vidmamba.kernels.causal_conv1d.cpu import conv_cpu_backward
 
     grad_x, grad_weight, grad_bias, grad_state = conv_cpu_backward(
@@ -195,7 +198,7 @@ def _backward_on_cuda(
     return launch_conv_backward(*given, silu=silu, reverse=reverse)
 
 
-def _fake_backward(
+def fake_backward(
     grad_y: Tensor,
     grad_last: Tensor | None,
     x: Tensor,
@@ -206,6 +209,7 @@ def _fake_backward(
     silu: bool,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return tensors like the gradients, without memory."""
     grads = (x, weight, bias, initial_state)
     made = [x.new_empty(0) if t is None else t.new_empty(t.shape) for t in grads]
     return made[0], made[1], made[2], made[3]
@@ -278,9 +282,9 @@ class _ConvBackward(torch.autograd.Function):
         return one_by_one(_ConvBackward.apply)(info, in_dims, *inputs)
 
 
-_conv = define("causal_conv1d", cpu=_conv_on_cpu, cuda=_conv_on_cuda, fake=_fake_conv)
+_conv = define("causal_conv1d", cpu=conv_on_cpu, cuda=_conv_on_cuda, fake=fake_conv)
 _conv_backward = define(
-    "causal_conv1d_backward", cpu=_backward_on_cpu, cuda=_backward_on_cuda, fake=_fake_backward
+    "causal_conv1d_backward", cpu=backward_on_cpu, cuda=_backward_on_cuda, fake=fake_backward
 )
 register_gradient(_conv, _Conv)
 register_gradient(_conv_backward, _ConvBackward)

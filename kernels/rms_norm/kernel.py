@@ -15,6 +15,8 @@ from vidmamba.kernels.sizes import cdiv, power_of_two
 
 PROGRAMS = 1024  # enough for any card, few enough for their sums to be short
 NUMBERS = 4096  # of a tile: rows times channels
+SUMS = 32  # channels of a program that adds up the programs' sums
+SUMMED = 64  # sums that it adds at a time
 
 
 def launch_norm(x: Tensor, weight: Tensor, groups: int, eps: float) -> Tensor:
@@ -42,7 +44,11 @@ def launch_norm_backward(
         grad, x, weight, grad_x, y, parts, frames, size, x.shape[2], eps, tiles_each,
         KEEP=keep_output, ROWS=rows, BLOCK=block, num_warps=4,
     )  # fmt: skip
-    return grad_x, parts.sum(0).to(weight.dtype), y
+    grad_weight = torch.empty_like(weight)
+    _sum_kernel[(cdiv(x.shape[2], SUMS),)](
+        parts, grad_weight, programs, x.shape[2], ROWS=SUMMED, BLOCK=SUMS
+    )
+    return grad_x, grad_weight, y
 
 
 def _cut(x: Tensor, groups: int) -> tuple[int, int, int, int]:
@@ -102,3 +108,15 @@ def _backward_kernel(
         _store(grad_x, (slope - unit * mean) * scale, frame, e, here, first, E)
     at = parts + tl.program_id(0) * E + first + e
     tl.store(at, tl.sum(total, axis=0), mask=e < size)
+
+
+@jit(do_not_specialize=["programs"])
+@no_type_check
+def _sum_kernel(parts, grad_weight, programs, E, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    e, row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.arange(0, ROWS)
+    total = tl.zeros([ROWS, BLOCK], tl.float32)
+    for first in range(0, programs, ROWS):
+        here = (first + row < programs)[:, None] & (e < E)[None, :]
+        total += tl.load(parts + (first + row)[:, None] * E + e[None, :], mask=here, other=0.0)
+    result = tl.sum(total, axis=0).to(grad_weight.dtype.element_ty)
+    tl.store(grad_weight + e, result, mask=e < E)

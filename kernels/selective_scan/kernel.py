@@ -1,4 +1,4 @@
-"""What the selective scan's kernels in Triton share; rates, projections and the chaining of chunks.
+"""What the selective scan's kernels in Triton share, and the chaining of chunks.
 
 A program is one warp: a chunk of frames and a block of channels. A lane holds a channel with all
 its states in registers and walks the frames, so that nothing but inputs and outputs moves.
@@ -10,14 +10,17 @@ import inspect
 from typing import Any
 
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from vidmamba.kernels.jit import jit as triton_jit
 from vidmamba.kernels.selective_scan.checks import CUDA_SEGMENT
+from vidmamba.kernels.selective_scan.kernel_memory import load, load_always, store
 
 # sizes that a kernel is not compiled anew for. Unknown divisors also keep Triton from wide loads of
 # a lane, which would spread a tile's frames or a channel's states over lanes
-LOOSE = {"T", "D", "chunks_a_video", "chunks", "groups", "blocks", "columns"}
-LOOSE |= {"end_plane", "state_plane", "width", "scratch_size", "GROUP"}
+LOOSE = {"T", "D", "channels", "frames", "width", "state_width", "end_plane", "state_plane"}
+LOOSE |= {"chunks", "chunks_a_video", "segments", "segments_a_video", "groups", "group_size"}
+LOOSE |= {"blocks", "columns", "begun", "scratch_size", "rate_programs", "total_programs"}
 
 
 def jit(function: Any) -> Any:
@@ -29,6 +32,14 @@ def jit(function: Any) -> Any:
 LOG2_E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 SEGMENT = tl.constexpr(CUDA_SEGMENT)  # frames between the states that the forward pass keeps
+
+
+@jit
+def wait(EARLY: tl.constexpr):
+    """Wait until the launch ahead has written all it writes; let the next one begin."""
+    if EARLY:
+        gdc_wait()
+        gdc_launch_dependents()
 
 
 @jit
@@ -126,8 +137,9 @@ def by_lanes(offset, NATIVE: tl.constexpr):
 
 @jit
 def row_of(x, rows, row):
-    """One row of a tile; adding -0.0 is free, so this costs no instruction."""
-    return tl.sum(tl.where(rows[:, None] == row, x, -0.0), axis=0)
+    """One row of a tile; zeros are added to bits, which the compiler leaves out."""
+    bits = tl.where(rows[:, None] == row, x.to(tl.int32, bitcast=True), 0)
+    return tl.sum(bits, axis=0).to(tl.float32, bitcast=True)
 
 
 @jit
@@ -139,18 +151,17 @@ def add_up(x, before):
 
 @jit
 def locate(
-    chunk, table, T, chunks_a_video, FRAMES: tl.constexpr, REVERSE: tl.constexpr,
-    PACKED: tl.constexpr,
+    chunk, table, T, chunks_a_video, frames, REVERSE: tl.constexpr, PACKED: tl.constexpr
 ):  # fmt: skip
     """A chunk's first row in the order of the scan, and how many frames it has."""
     if PACKED:
         return tl.load(table + chunk * 2).to(tl.int64), tl.load(table + chunk * 2 + 1)
     # int64: ten hours of video at 30 fps and width 2048 pass 2**31 elements
     video = (chunk // chunks_a_video).to(tl.int64)
-    first = chunk % chunks_a_video * FRAMES
+    first = chunk % chunks_a_video * frames
     if REVERSE:
-        return video * T + (T - 1 - first), tl.minimum(FRAMES, T - first)
-    return video * T + first, tl.minimum(FRAMES, T - first)
+        return video * T + (T - 1 - first), tl.minimum(frames, T - first)
+    return video * T + first, tl.minimum(frames, T - first)
 
 
 @jit
@@ -170,11 +181,9 @@ def are_inside(first, i, count, WHOLE: tl.constexpr):
 
 
 @jit
-def load_raw(p, at, real, EVEN: tl.constexpr):
+def load_raw(p, at, real, EVEN: tl.constexpr, NATIVE: tl.constexpr):
     """A tile as it is stored; unmasked where the width is whole blocks."""
-    if EVEN:
-        return tl.load(p + at)
-    return tl.load(p + at, mask=real[None, :], other=0.0)
+    return load_always(p, at, NATIVE) if EVEN else load(p, at, real[None, :], NATIVE)
 
 
 @jit
@@ -187,62 +196,24 @@ def sized(raw, shift, there, SOFTPLUS: tl.constexpr, NATIVE: tl.constexpr, PRECI
 
 
 @jit
-def load_row(p, d, real, GIVEN: tl.constexpr):
+def load_row(p, d, real, GIVEN: tl.constexpr, NATIVE: tl.constexpr = False):
     """A parameter of every channel, zero if there is none."""
     if GIVEN:
-        return tl.load(p + d, mask=real, other=0.0).to(tl.float32)
+        return load(p, d, real, NATIVE).to(tl.float32)
     return d * 0.0
 
 
 @jit
-def rates_kernel(A, a, D, width, N, BLOCK: tl.constexpr):
-    """Write log2(e) A as (N, width)."""
-    d = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    n = tl.program_id(1)
-    rate = tl.load(A + d * N + n, mask=d < D, other=0.0).to(tl.float32)
-    tl.store(a + n * width + d, rate * LOG2_E, mask=d < width)
-
-
-@jit
-def projections_kernel(
-    B, C, out, table, T, chunks_a_video, chunks, N,
-    REVERSE: tl.constexpr, PACKED: tl.constexpr, FRAMES: tl.constexpr, BLOCK_N: tl.constexpr,
-    ROWS: tl.constexpr,
-):  # fmt: skip
-    """Write B and C as float32 (2, chunks, FRAMES, ROWS), in the scan's order.
-
-    Zero where no frame is and from N to ROWS, so that the scans need no masks.
-    """
-    chunk = tl.program_id(0)
-    row, count = locate(chunk, table, T, chunks_a_video, FRAMES, REVERSE, PACKED)
-    n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
-    t = tl.arange(0, FRAMES)
-    at = (-t if REVERSE else t)[:, None] * N + n[None, :]
-    here = (t < count)[:, None] & (n < N)[None, :]
-    to = chunk.to(tl.int64) * FRAMES * ROWS + n[None, :] + (t * ROWS)[:, None]
-    b = tl.load(B + row * N + at, mask=here, other=0.0).to(tl.float32)
-    tl.store(out + to, b)
-    c = tl.load(C + row * N + at, mask=here, other=0.0).to(tl.float32)
-    tl.store(out + chunks.to(tl.int64) * FRAMES * ROWS + to, c)
-
-
-@jit
-def load_states(p, n, d, width, N: tl.constexpr, ROWS: tl.constexpr):
+def load_states(p, n, d, width, N: tl.constexpr, ROWS: tl.constexpr, NATIVE: tl.constexpr):
     """A chunk's states or rates of a block of channels as (ROWS, BLOCK), zero from N on."""
     at = n[:, None] * width + d[None, :]
-    if ROWS == N:
-        return tl.load(p + at)
-    return tl.load(p + at, mask=(n < N)[:, None] & (d >= 0)[None, :], other=0.0)
+    return load_always(p, at, NATIVE) if ROWS == N else load(p, at, n[:, None] < N, NATIVE)
 
 
 @jit
-def store_states(p, x, n, d, width, N: tl.constexpr, ROWS: tl.constexpr):
+def store_states(p, x, n, d, width, N: tl.constexpr, NATIVE: tl.constexpr):
     """The opposite of `load_states`."""
-    at = n[:, None] * width + d[None, :]
-    if ROWS == N:
-        tl.store(p + at, x)
-    else:
-        tl.store(p + at, x, mask=(n < N)[:, None] & (d >= 0)[None, :])
+    store(p, n[:, None] * width + d[None, :], x, n[:, None] < N, NATIVE)
 
 
 @jit
@@ -257,15 +228,17 @@ def advance(h, rate, step, x, gain, NATIVE: tl.constexpr, PRECISE: tl.constexpr)
 
 @jit
 def combine_kernel(
-    ends, sums, a, initial, states, final, first_chunks, D, columns, chunks_a_video, N, end_plane,
-    state_plane,
+    ends, sums, a, initial, states, final, first_chunks, D, channels, columns, chunks_a_video, N,
+    end_plane, state_plane,
     HAS_INITIAL: tl.constexpr, LATEST_FIRST: tl.constexpr, PACKED: tl.constexpr,
     TILE: tl.constexpr, BLOCK: tl.constexpr, NATIVE: tl.constexpr, PRECISE: tl.constexpr,
+    EARLY: tl.constexpr,
 ):  # fmt: skip
     """Chain the chunks of a video: write the state before each chunk and, (D, N), after the last.
 
     Latest first, the same arithmetic carries the gradients backwards.
     """
+    wait(EARLY)
     blocks = tl.cdiv(columns, BLOCK)
     video, n = (tl.program_id(0) // blocks).to(tl.int64), tl.program_id(1)
     d = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
@@ -303,7 +276,7 @@ def combine_kernel(
         tl.store(p_states + following[:, None] * state_plane, after, mask=inside)
         h = row_of(after, i, TILE - 1)
         c, here, end, step = c_ahead, here_ahead, end_ahead, step_ahead
-    tl.store(final + (video * D + d) * N + n, h, mask=d < D)
+    tl.store(final + (video * D + d) * N + n, h, mask=d < channels)
 
 
 @jit

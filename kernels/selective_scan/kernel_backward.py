@@ -4,48 +4,68 @@
 
 import triton.language as tl
 
-from vidmamba.kernels.selective_scan.kernel import jit, locate
+from vidmamba.kernels.selective_scan.kernel import jit, locate, wait
 
 
 @jit
-def projection_grads_kernel(
-    parts, grad_B, grad_C, table, T, chunks_a_video, chunks, N, groups,
-    REVERSE: tl.constexpr, PACKED: tl.constexpr, FRAMES: tl.constexpr, ROWS: tl.constexpr,
-    BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr,
+def sums_kernel(
+    parts, grad_B, grad_C, rows, grad_A, grad_skip, grad_bias, table, T, D, channels, width,
+    frames, chunks_a_video, chunks, groups, total_programs,
+    N: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_BIAS: tl.constexpr, REVERSE: tl.constexpr,
+    PACKED: tl.constexpr, ROWS: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr,
+    TILE: tl.constexpr, BLOCK: tl.constexpr,
+    EARLY: tl.constexpr,
+):  # fmt: skip
+    """Sum the groups' parts of the gradients of B and C and the chunks' of A, D and the bias."""
+    wait(EARLY)
+    program = tl.program_id(0)
+    if program < total_programs:
+        sum_chunks(
+            rows, grad_A, grad_skip, grad_bias, program, chunks, channels, width, N, HAS_SKIP,
+            HAS_BIAS, TILE, BLOCK,
+        )  # fmt: skip
+    else:
+        program -= total_programs
+        tiles, slices = tl.cdiv(frames, BLOCK_T), ROWS // BLOCK_N
+        chunk = program // (tiles * slices)
+        row, count = locate(chunk, table, T, chunks_a_video, frames, REVERSE, PACKED)
+        t = program // slices % tiles * BLOCK_T + tl.arange(0, BLOCK_T)
+        n = program % slices * BLOCK_N + tl.arange(0, BLOCK_N)
+        sum_groups(
+            parts + chunk.to(tl.int64) * (frames * ROWS * 2), grad_B, grad_C, row, t, n, count,
+            groups, chunks.to(tl.int64) * (frames * ROWS * 2), N, REVERSE, ROWS,
+        )  # fmt: skip
+
+
+@jit
+def sum_groups(
+    p, grad_B, grad_C, row, t, n, count, groups, part, N: tl.constexpr, REVERSE: tl.constexpr,
+    ROWS: tl.constexpr,
 ):  # fmt: skip
     """Sum the groups' parts of the gradients of B and C, front to back, into (rows, N)."""
-    blocks = FRAMES // BLOCK_T
-    chunk = tl.program_id(0) // blocks
-    row, count = locate(chunk, table, T, chunks_a_video, FRAMES, REVERSE, PACKED)
-    n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
-    t = tl.program_id(0) % blocks * BLOCK_T + tl.arange(0, BLOCK_T)
     here = (t < count)[:, None] & (n < N)[None, :]
-    # as the gradients' lanes leave them: four frames by eight states of B and of C
-    place = t // 4 * (8 * ROWS) + t % 4 * 16
-    p = parts + chunk.to(tl.int64) * (FRAMES * ROWS * 2) + place[:, None]
-    p += (n // 8 * 64 + n % 8)[None, :]
-    part = chunks.to(tl.int64) * (FRAMES * ROWS * 2)
-    b = tl.load(p, mask=here, other=0.0)
-    c = tl.load(p + 8, mask=here, other=0.0)
+    # as the gradients' lanes leave them: four frames by four states of B and of C
+    p += (t // 4 * (8 * ROWS) + t % 4 * 8)[:, None] + (n // 4 * 32 + n % 4)[None, :]
+    b, c = tl.load(p, mask=here, other=0.0), tl.load(p + 4, mask=here, other=0.0)
     for group in range(1, groups):
         b += tl.load(p + group * part, mask=here, other=0.0)
-        c += tl.load(p + group * part + 8, mask=here, other=0.0)
+        c += tl.load(p + group * part + 4, mask=here, other=0.0)
     at = row * N + (-t if REVERSE else t)[:, None] * N + n[None, :]
     tl.store(grad_B + at, b.to(grad_B.dtype.element_ty), mask=here)
     tl.store(grad_C + at, c.to(grad_C.dtype.element_ty), mask=here)
 
 
 @jit
-def totals_kernel(
-    rows, grad_A, grad_skip, grad_bias, chunks, D, width, N,
+def sum_chunks(
+    rows, grad_A, grad_skip, grad_bias, program, chunks, channels, width, N: tl.constexpr,
     HAS_SKIP: tl.constexpr, HAS_BIAS: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Sum the chunks' parts of the gradients of A (D, N), D and the bias, front to back."""
-    d = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    n = tl.program_id(1)
+    d = program // (N + 2) * BLOCK + tl.arange(0, BLOCK)
+    n = program % (N + 2)
     i = tl.arange(0, TILE)
     p = rows + (N + n) * width + d[None, :]
-    real = d < D
+    real = d < channels
     sums = tl.zeros((TILE, BLOCK), tl.float32)
     for first in range(0, chunks, TILE):
         chunk = (first + i).to(tl.int64)[:, None]

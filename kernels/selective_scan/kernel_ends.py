@@ -17,7 +17,10 @@ from vidmamba.kernels.selective_scan.kernel import (
     row_of,
     sigmoid,
     sized,
+    store_states,
+    wait,
 )
+from vidmamba.kernels.selective_scan.kernel_memory import load, store
 from vidmamba.kernels.selective_scan.kernel_rows import (
     await_rows,
     fetch_rows,
@@ -33,12 +36,13 @@ REACH = tl.constexpr(-40.0)
 
 @jit
 def chunk_ends_kernel(
-    values, delta, a, rows, z, bias, ends, sums, table, T, D, width, chunks_a_video,
-    N: tl.constexpr, blocks, end_plane,
+    values, delta, a, rows, z, bias, ends, sums, table, T, D, channels, width, frames,
+    chunks_a_video, N: tl.constexpr, blocks, end_plane,
     HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr,
     PACKED: tl.constexpr, EVEN: tl.constexpr, WHOLE: tl.constexpr, BACKWARD: tl.constexpr,
-    FRAMES: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
+    TILE: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
     NATIVE: tl.constexpr, PRECISE: tl.constexpr,
+    EARLY: tl.constexpr,
 ):  # fmt: skip
     """Write each chunk's end state if it began at zero, and the sum of its steps.
 
@@ -46,41 +50,46 @@ def chunk_ends_kernel(
     the end in question, each frame weighted by its decay to there, so that there is no chain of
     products, and states that have decayed to nothing need not be walked on.
     """
+    wait(EARLY)
     chunk = tl.program_id(0) // blocks
     d = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
-    real = d < D
-    row, count = locate(chunk, table, T, chunks_a_video, FRAMES, REVERSE, PACKED)
+    real = d < channels
+    row, count = locate(chunk, table, T, chunks_a_video, frames, REVERSE, PACKED)
     if count <= 0:
         return
     n, lane = tl.arange(0, SLICE), tl.arange(0, BLOCK)
     # the order of the walk
     i = tl.arange(0, TILE) if BACKWARD else TILE - 1 - tl.arange(0, TILE)
     p_values, p_delta, p_z = values + row * D, delta + row * D, z + row * D
-    p_rows = rows + chunk.to(tl.int64) * FRAMES * ROWS
-    shift = load_row(bias, d, real, HAS_BIAS)
+    p_rows = rows + chunk.to(tl.int64) * frames * ROWS
+    shift = load_row(bias, d, real, HAS_BIAS, NATIVE)
     rates, slowest, found = (), (), ()
     for k in tl.static_range(ROWS // SLICE):
         known = (n + k * SLICE < N)[:, None] & real[None, :]
-        rate = tl.load(a + (n + k * SLICE)[:, None] * width + d[None, :], mask=known, other=-1e30)
+        rate = load(a, (n + k * SLICE)[:, None] * width + d[None, :], known, NATIVE)
+        rate = tl.where(known, rate, -1e30)
         rates, found = rates + (rate,), found + (rate * 0.0,)  # noqa: RUF005
         slowest = slowest + (tl.max(tl.max(rate, axis=0), axis=0),)  # noqa: RUF005
     total = d * 0.0
     last_tile = (count - 1) // TILE
     room = find_rows(1, TILE, ROWS, NATIVE)
     begin = 0 if BACKWARD else last_tile * TILE
-    fetch_rows(room, 0, p_rows, begin, 1, TILE, FRAMES, ROWS, NATIVE)
+    fetch_rows(room, 0, p_rows, begin, 1, TILE, frames, ROWS, NATIVE)
     at = place(begin, i, count, d, D, REVERSE, WHOLE)
-    raw_ahead, value_ahead = load_raw(p_delta, at, real, EVEN), load_raw(p_values, at, real, EVEN)
-    gate_ahead = load_raw(p_z, at, real, EVEN) if HAS_Z else value_ahead
+    raw_ahead, value_ahead = (
+        load_raw(p_delta, at, real, EVEN, NATIVE),
+        load_raw(p_values, at, real, EVEN, NATIVE),
+    )
+    gate_ahead = load_raw(p_z, at, real, EVEN, NATIVE) if HAS_Z else value_ahead
     for walked in range(last_tile + 1):
         tile = walked if BACKWARD else last_tile - walked
         t = tile * TILE
         raw, x = raw_ahead.to(tl.float32), value_ahead.to(tl.float32)
         gate = gate_ahead.to(tl.float32)
         at = place(t + (TILE if BACKWARD else -TILE), i, count, d, D, REVERSE, WHOLE)
-        raw_ahead = load_raw(p_delta, at, real, EVEN)
-        value_ahead = load_raw(p_values, at, real, EVEN)
-        gate_ahead = load_raw(p_z, at, real, EVEN) if HAS_Z else value_ahead
+        raw_ahead = load_raw(p_delta, at, real, EVEN, NATIVE)
+        value_ahead = load_raw(p_values, at, real, EVEN, NATIVE)
+        gate_ahead = load_raw(p_z, at, real, EVEN, NATIVE) if HAS_Z else value_ahead
         there = are_inside(t, i, count, WHOLE)
         step = sized(raw, shift, there, SOFTPLUS, NATIVE, PRECISE)
         if HAS_Z:
@@ -94,7 +103,7 @@ def chunk_ends_kernel(
             total = after
         await_rows(room, NATIVE)
         following = tl.maximum(tile + (1 if BACKWARD else -1), 0) * TILE
-        fetch_rows(room, 0, p_rows, following, 1, TILE, FRAMES, ROWS, NATIVE)
+        fetch_rows(room, 0, p_rows, following, 1, TILE, frames, ROWS, NATIVE)
         at_rows = find_tile(room, 0, p_rows, tile * TILE, 1, TILE, ROWS, NATIVE)
         walked_on = ()
         for k in tl.static_range(ROWS // SLICE):
@@ -108,8 +117,6 @@ def chunk_ends_kernel(
             walked_on = walked_on + (end,)  # noqa: RUF005
         found = walked_on
     for k in tl.static_range(ROWS // SLICE):
-        p_end = (
-            ends + chunk.to(tl.int64) * end_plane + (n + k * SLICE)[:, None] * width + d[None, :]
-        )
-        tl.store(p_end, found[k], mask=(n + k * SLICE < N)[:, None] & (d >= 0)[None, :])
-    tl.store(sums + chunk.to(tl.int64) * width + d, total)
+        p_end = ends + chunk.to(tl.int64) * end_plane
+        store_states(p_end, found[k], n + k * SLICE, d, width, N, NATIVE)
+    store(sums + chunk.to(tl.int64) * width, d, total, d >= 0, NATIVE)

@@ -1,7 +1,7 @@
 """The gradients of a chunk in Triton, segment by segment from its last.
 
 Every segment is walked forwards for the states before each tile of four frames, and backwards tile
-by tile: a slice of eight states after the other, so that all of a slice's states in a tile, and the
+by tile: a slice of four states after the other, so that all of a slice's states in a tile, and the
 decays between them, fit into registers.
 """
 
@@ -19,34 +19,43 @@ from vidmamba.kernels.selective_scan.kernel import (
     jit,
     load_raw,
     load_row,
+    load_states,
     locate,
     place,
     row_of,
     sigmoid,
     sized,
     softplus_and_slope,
+    store_states,
 )
 from vidmamba.kernels.selective_scan.kernel_lanes import (
     SLICE,
     TILE,
-    load_pair,
+    add_pair,
+    sum_over_eight,
     warm,
 )
+from vidmamba.kernels.selective_scan.kernel_memory import load, store
 from vidmamba.kernels.selective_scan.kernel_room import (
     GRADS,
     RATE_GRADS,
     RATES,
-    SPAN,
+    RING,
     START,
-    await_rows,
-    copy_rows,
-    fetch_back,
+    WAIT_BACKWARDS,
+    WAIT_FOR_ALL,
+    WAIT_FORWARDS,
+    await_tile,
+    copy_tile,
     find_exchange,
     find_room,
+    find_rows_from,
     get,
+    get_frames,
     get_projection,
     place_after,
     put,
+    put_frames,
     set_aside,
 )
 from vidmamba.kernels.selective_scan.kernel_slice import walk_slice
@@ -56,17 +65,20 @@ from vidmamba.kernels.selective_scan.kernel_slice import walk_slice
 def gradients_kernel(
     grad_y, u, delta, a, B, C, skip, z, bias, states, state_grads, scratch,
     grad_u, grad_delta, grad_z, parts, table,
-    T, D, width, chunks_a_video, chunks, N: tl.constexpr, groups, scratch_size, GROUP,
+    T, D, channels, width, frames, chunks_a_video, segments_a_video, chunks, N: tl.constexpr,
+    groups, group_size, scratch_size, state_width, begun,
     HAS_SKIP: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr, PACKED: tl.constexpr, EVEN: tl.constexpr, WHOLE: tl.constexpr,
-    FRAMES: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr, ROOM: tl.constexpr,
+    BLOCK: tl.constexpr, ROWS: tl.constexpr, ROOM: tl.constexpr,
     NATIVE: tl.constexpr, PRECISE: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     """Write the gradients of u, delta and z, and the parts of the others.
 
+    ``states`` (videos, segments_a_video, N, state_width) holds the state before each segment.
     ``state_grads`` (chunks, 2 N + 2, width) holds the gradient of the state after each chunk in
     its first N rows; in the end, in the others, the chunk's parts of the gradients of A, D and the
-    bias. ``parts`` (groups, chunks, FRAMES / 4, ROWS / 8, 4, 2, 8) gets those of B and C.
+    bias. ``parts`` (groups, chunks, frames / 4, ROWS / 4, 4, 2, 4) gets those of B and C,
+    added to what channels before have left there if they have ``begun``.
     """
     lane = tl.arange(0, BLOCK)
     aside = scratch + tl.program_id(0).to(tl.int64) * scratch_size
@@ -74,127 +86,138 @@ def gradients_kernel(
     exchange = find_exchange(room, ROOM, NATIVE)
     for item in range(tl.program_id(0), chunks * groups, tl.num_programs(0)):
         chunk, group = item // groups, item % groups
-        row, count = locate(chunk, table, T, chunks_a_video, FRAMES, REVERSE, PACKED)
+        row, count = locate(chunk, table, T, chunks_a_video, frames, REVERSE, PACKED)
         p_grads = state_grads + chunk.to(tl.int64) * (2 * N + 2) * width
-        p_parts = parts + (group * chunks + chunk).to(tl.int64) * (FRAMES * ROWS * 2)
+        p_parts = parts + (group * chunks + chunk).to(tl.int64) * (frames * ROWS * 2)
+        segments = tl.cdiv(frames, SEGMENT)
+        kept = chunk // chunks_a_video * segments_a_video + chunk % chunks_a_video * segments
+        projection = chunk.to(tl.int64) * frames * ROWS
         last_segment = (count + SEGMENT - 1) // SEGMENT - 1
-        members = tl.minimum(GROUP, tl.cdiv(D, BLOCK) - group * GROUP)
+        members = tl.minimum(group_size, tl.cdiv(channels, BLOCK) - group * group_size)
         for back in range(last_segment + 1):
             first = (last_segment - back) * SEGMENT
-            kept = chunk * tl.cdiv(FRAMES, SEGMENT) + last_segment - back
+            before = kept + last_segment - back
             for member in range(members):
-                block = group * GROUP + member
+                block = group * group_size + member
                 # the next block's segment, or the segment before, is wanted next
                 more = member + 1 < members
                 if NATIVE and EVEN:
                     warm_segment(
                         u, delta, grad_y, z, states, p_grads, row, first - (0 if more else SEGMENT),
-                        kept - (0 if more else 1), (block + 1 if more else group * GROUP) * BLOCK,
-                        D, width, count, lane, N, HAS_Z, REVERSE,
+                        before - (0 if more else 1),
+                        (block + 1 if more else group * group_size) * BLOCK,
+                        D, width, state_width, count, lane, N, HAS_Z, REVERSE,
                     )  # fmt: skip
                 walk_segment(
-                    grad_y, u, delta, a, B, C, skip, z, bias,
-                    states + kept.to(tl.int64) * N * width, p_grads, aside, room, exchange,
-                    grad_u, grad_delta, grad_z, p_parts, row * D, chunk, block * BLOCK + lane,
-                    D, width, lane, first, count, by_lanes(count, NATIVE), member > 0, back > 0,
-                    N, HAS_SKIP, HAS_Z, HAS_BIAS, SOFTPLUS, REVERSE, EVEN, WHOLE, FRAMES, ROWS,
-                    ROOM, NATIVE, PRECISE, EXACT,
+                    grad_y, u, delta, a, B + projection, C + projection, skip, z, bias,
+                    states + before.to(tl.int64) * N * state_width, p_grads, aside, room, exchange,
+                    grad_u, grad_delta, grad_z, p_parts, row * D, block * BLOCK + lane,
+                    D, channels, width, state_width, lane, first, count, by_lanes(count, NATIVE),
+                    member > 0, (member > 0) | (begun > 0), back > 0, N, HAS_SKIP, HAS_Z,
+                    HAS_BIAS, SOFTPLUS, REVERSE, EVEN, WHOLE, ROWS, ROOM, NATIVE, PRECISE, EXACT,
                 )  # fmt: skip
 
 
 @jit
 def walk_segment(
     grad_y, u, delta, a, B, C, skip, z, bias, p_state, p_grads, aside, room, exchange,
-    grad_u, grad_delta, grad_z, p_parts, at, chunk, d, D, width, lane, first, count, frames,
-    follows, resumed,
+    grad_u, grad_delta, grad_z, p_parts, at, d, D, channels, width, state_width, lane, first, count,
+    frames, repeated, follows, resumed,
     N: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr,
     SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, EVEN: tl.constexpr, WHOLE: tl.constexpr,
-    FRAMES: tl.constexpr, ROWS: tl.constexpr, ROOM: tl.constexpr, NATIVE: tl.constexpr,
+    ROWS: tl.constexpr, ROOM: tl.constexpr, NATIVE: tl.constexpr,
     PRECISE: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
-    """Walk a segment of one block of channels: its spans forwards, then the same backwards.
+    """Walk a segment of one block of channels, forwards for its states, then backwards.
 
-    ``follows``: a block before has left its sums for B and C. ``resumed``: a segment after has left
+    ``repeated``: a block before has walked it, and left the rows of its first tiles. ``follows``: a
+    block before has left its sums for B and C. ``resumed``: a segment after has left
     its sums for A, D and the bias. ``frames`` is ``count``, by lanes.
     """
-    SPAN_FRAMES: tl.constexpr = SPAN if ROOM else SEGMENT
-    n = tl.arange(0, SLICE)
-    real = d < D
-    shift, through = load_row(bias, d, real, HAS_BIAS), load_row(skip, d, real, HAS_SKIP)
-    h, rates = enter(p_state, a, p_grads, aside, room, width, d, n, lane, resumed, N, ROWS, ROOM)
-    p_sums = p_grads + 2 * N * width + d
-    skip_sum = tl.load(p_sums, mask=resumed & (d >= 0), other=0.0)
-    bias_sum = tl.load(p_sums + width, mask=resumed & (d >= 0), other=0.0)
-    spans = tl.cdiv(tl.minimum(count - first, SEGMENT), SPAN_FRAMES)
-    for s in range(spans):
-        start = first + s * SPAN_FRAMES
-        projection = (chunk.to(tl.int64) * FRAMES + start) * ROWS
-        if (s > 0) | (not follows):  # else they are there
-            copy_rows(room, B + projection, C + projection, ROOM)
-        if ROOM and s > 0:
-            swap_out(room, aside, n, lane, ROWS)
-        h = find_states(
-            h, u + at, delta + at, rates, B + projection, shift, room, D, d, lane, real, start,
-            frames, s + 1 < spans, ROWS, ROOM, SOFTPLUS, REVERSE, EVEN, WHOLE, NATIVE, PRECISE,
-        )  # fmt: skip
-    for again in range(spans):
-        s = spans - 1 - again
-        start = first + s * SPAN_FRAMES
-        projection = (chunk.to(tl.int64) * FRAMES + start) * ROWS
-        if ROOM and again > 0:
-            copy_rows(room, B + projection, C + projection, ROOM)
-            swap_in(room, aside, n, lane, ROWS)
-        skip_sum, bias_sum = walk_back(
-            skip_sum, bias_sum, grad_y + at, u + at, delta + at, B + projection, C + projection,
-            through, z + at, shift, room, exchange, aside + (8 - s) * (ROWS * 32), grad_u + at,
-            grad_delta + at, grad_z + at, p_parts + start * (ROWS * 2), follows, D, d, lane, real,
-            start, frames, ROWS, ROOM, HAS_Z, SOFTPLUS, REVERSE, EVEN, WHOLE, NATIVE, PRECISE,
-            EXACT,
-        )  # fmt: skip
-    leave(p_grads, room, width, d, n, lane, N, ROWS, ROOM)
-    tl.store(p_sums, skip_sum)
-    tl.store(p_sums + width, bias_sum)
+    n = tl.arange(0, ROWS)
+    real = d < channels
+    shift, through = (
+        load_row(bias, d, real, HAS_BIAS, NATIVE),
+        load_row(skip, d, real, HAS_SKIP, NATIVE),
+    )
+    h, rates = enter(
+        p_state,
+        a,
+        p_grads,
+        aside,
+        room,
+        width,
+        state_width,
+        d,
+        n,
+        lane,
+        resumed,
+        N,
+        ROWS,
+        ROOM,
+        NATIVE,
+    )
+    p_sums, always = p_grads + 2 * N * width, d >= 0
+    skip_sum = load(p_sums, d, resumed & always, NATIVE)
+    bias_sum = load(p_sums + width, d, resumed & always, NATIVE)
+    p_B, p_C = B + first * ROWS, C + first * ROWS
+    rows_from = find_rows_from(p_B, p_C, lane, ROOM)
+    last = tl.cdiv(tl.minimum(count - first, SEGMENT), TILE) - 1
+    for tile in tl.static_range(RING):
+        copy_tile(room, tile, aside, rows_from, False, not repeated, ROOM)
+    raw, value = find_states(
+        h, u + at, delta + at, rates, p_B, shift, room, aside, rows_from, D, d, lane, real, first,
+        frames, last, ROWS, ROOM, SOFTPLUS, REVERSE, EVEN, WHOLE, NATIVE, PRECISE,
+    )  # fmt: skip
+    await_tile(room, WAIT_FOR_ALL, ROOM)
+    skip_sum, bias_sum = walk_back(
+        skip_sum, bias_sum, raw, value, grad_y + at, u + at, delta + at, p_B, p_C, through, z + at,
+        shift, room, exchange, aside, rows_from, grad_u + at, grad_delta + at, grad_z + at,
+        p_parts + first * (ROWS * 2), follows, D, d, lane, real, first, frames, last, ROWS, ROOM,
+        HAS_Z, SOFTPLUS, REVERSE, EVEN, WHOLE, NATIVE, PRECISE, EXACT,
+    )  # fmt: skip
+    leave(p_grads, room, width, d, n, lane, N, ROWS, ROOM, NATIVE)
+    store(p_sums, d, skip_sum, always, NATIVE)
+    store(p_sums + width, d, bias_sum, always, NATIVE)
 
 
 @jit
 def enter(
-    p_state, a, p_grads, aside, room, width, d, n, lane, resumed, N: tl.constexpr,
-    ROWS: tl.constexpr, ROOM: tl.constexpr,
+    p_state, a, p_grads, aside, room, width, state_width, d, n, lane, resumed, N: tl.constexpr,
+    ROWS: tl.constexpr, ROOM: tl.constexpr, NATIVE: tl.constexpr,
 ):  # fmt: skip
     """Fill the room with what a segment begins with; return the states before it and the rates."""
-    h, rates = (), ()
-    for k in tl.static_range(ROWS // SLICE):
-        h = h + (load_slice(p_state, k, d, width, True, N),)  # noqa: RUF005
-        rate = load_slice(a, k, d, width, True, N)
-        rates = rates + (rate,)  # noqa: RUF005
-        put(room, place_after(RATES, ROOM), k, rate, n, lane, ROWS, ROOM)
-        x = load_slice(p_grads, k, d, width, True, N)
-        put(room, place_after(GRADS, ROOM), k, x, n, lane, ROWS, ROOM)
-        x = load_slice(p_grads + N * width, k, d, width, resumed, N)
-        put(room, place_after(RATE_GRADS, ROOM), k, x, n, lane, ROWS, ROOM)
-        if ROOM:
-            set_aside(aside + (8 * ROWS + k * SLICE) * 32, h[k], n, lane)
-        else:
-            put(room, place_after(START, ROOM), k, h[k], n, lane, ROWS, ROOM)
+    rates = load_states(a, n, d, width, N, ROWS, NATIVE)
+    put(room, place_after(RATES, ROOM), 0, rates, n, lane, ROWS, ROOM)
+    x = load_states(p_grads, n, d, width, N, ROWS, NATIVE)
+    put(room, place_after(GRADS, ROOM), 0, x, n, lane, ROWS, ROOM)
+    x = load_states(p_grads + N * width, n, d, width, N, ROWS, NATIVE)
+    x = tl.where(resumed, x, 0.0)
+    put(room, place_after(RATE_GRADS, ROOM), 0, x, n, lane, ROWS, ROOM)
+    h = load_states(p_state, n, d, state_width, N, ROWS, NATIVE)
+    # the last slot is theirs if the segment has few tiles
+    put(room, RING - 1 if ROOM else place_after(START, ROOM), 0, h, n, lane, ROWS, ROOM)
+    if ROOM:
+        set_aside(aside, h, n, lane)
     return h, rates
 
 
 @jit
 def leave(
-    p_grads, room, width, d, n, lane, N: tl.constexpr, ROWS: tl.constexpr, ROOM: tl.constexpr
+    p_grads, room, width, d, n, lane, N: tl.constexpr, ROWS: tl.constexpr, ROOM: tl.constexpr,
+    NATIVE: tl.constexpr,
 ):  # fmt: skip
     """Write the gradients of the states before a segment, and the sums for A."""
-    for k in tl.static_range(ROWS // SLICE):
-        x = get(room, place_after(GRADS, ROOM), k, n, lane, ROWS, ROOM)
-        store_slice(p_grads, x, k, d, width, N)
-        x = get(room, place_after(RATE_GRADS, ROOM), k, n, lane, ROWS, ROOM)
-        store_slice(p_grads + N * width, x, k, d, width, N)
+    x = get(room, place_after(GRADS, ROOM), 0, n, lane, ROWS, ROOM)
+    store_states(p_grads, x, n, d, width, N, NATIVE)
+    x = get(room, place_after(RATE_GRADS, ROOM), 0, n, lane, ROWS, ROOM)
+    store_states(p_grads + N * width, x, n, d, width, N, NATIVE)
 
 
 @jit
 def warm_segment(
-    u, delta, grad_y, z, states, p_grads, row, first, kept, channel, D, width, count, lane,
-    N: tl.constexpr, HAS_Z: tl.constexpr, REVERSE: tl.constexpr,
+    u, delta, grad_y, z, states, p_grads, row, first, kept, channel, D, width, state_width,
+    count, lane, N: tl.constexpr, HAS_Z: tl.constexpr, REVERSE: tl.constexpr,
 ):  # fmt: skip
     """Ask for what the walk over a segment reads first, to be in the L2 cache by then."""
     for half in tl.static_range(SEGMENT // 32):
@@ -206,110 +229,73 @@ def warm_segment(
         if HAS_Z:
             warm(z + frame)
     # two lanes a row of 32 channels
-    some = tl.minimum(lane // 2, N - 1) * width + lane % 2 * 16 + channel
-    warm(states + tl.maximum(kept, 0).to(tl.int64) * N * width + some)
-    warm(p_grads + some)
-
-
-@jit
-def load_slice(p, k, d, width, there, N: tl.constexpr):
-    """States or rates of a slice and a block of channels as (8, BLOCK), zero from N on."""
-    n = k * SLICE + tl.arange(0, SLICE)
-    return tl.load(p + n[:, None] * width + d[None, :], mask=(n < N)[:, None] & there, other=0.0)
-
-
-@jit
-def store_slice(p, x, k, d, width, N: tl.constexpr):
-    """The opposite of `load_slice`."""
-    n = k * SLICE + tl.arange(0, SLICE)
-    tl.store(p + n[:, None] * width + d[None, :], x, mask=(n < N)[:, None] & (d >= 0)[None, :])
-
-
-@jit
-def swap_out(room, aside, n, lane, ROWS: tl.constexpr):
-    """Move a span's states from the room to memory."""
-    for place_ in range(8):
-        for k in tl.static_range(ROWS // SLICE):
-            x = get(room, place_, k, n, lane, ROWS, True)
-            set_aside(aside + (place_ * ROWS + k * SLICE) * 32, x, n, lane)
-
-
-@jit
-def swap_in(room, aside, n, lane, ROWS: tl.constexpr):
-    """The opposite of `swap_out`."""
-    for place_ in range(7):
-        for k in tl.static_range(ROWS // SLICE):
-            x = fetch_back(aside + (place_ * ROWS + k * SLICE) * 32, n, lane)
-            put(room, place_, k, x, n, lane, ROWS, True)
+    n, some = tl.minimum(lane // 2, N - 1), lane % 2 * 16 + channel
+    warm(states + (tl.maximum(kept, 0).to(tl.int64) * N + n) * state_width + some)
+    warm(p_grads + n * width + some)
 
 
 @jit
 def find_states(
-    h, p_u, p_delta, rates, p_B, shift, room, D, d, lane, real, start, count, whole,
-    ROWS: tl.constexpr, ROOM: tl.constexpr, SOFTPLUS: tl.constexpr,
-    REVERSE: tl.constexpr, EVEN: tl.constexpr, WHOLE: tl.constexpr, NATIVE: tl.constexpr,
-    PRECISE: tl.constexpr,
+    h, p_u, p_delta, rates, p_B, shift, room, aside, rows_from, D, d, lane, real, first, count,
+    last, ROWS: tl.constexpr, ROOM: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr,
+    EVEN: tl.constexpr, WHOLE: tl.constexpr, NATIVE: tl.constexpr, PRECISE: tl.constexpr,
 ):  # fmt: skip
-    """Walk a span forwards and leave the state after each tile, of the last only if whole."""
-    i, n = tl.arange(0, TILE), tl.arange(0, SLICE)
-    at = place(start, i, count, d, D, REVERSE, WHOLE)
-    raw_ahead, value_ahead = load_raw(p_delta, at, real, EVEN), load_raw(p_u, at, real, EVEN)
-    await_rows(room, ROOM)
-    walked = tl.minimum(count - start, SPAN if ROOM else SEGMENT)
-    for tile in range(walked // TILE if whole else (walked - 1) // TILE):
+    """Walk a segment forwards and leave the state after each tile; return the last tile's inputs.
+
+    The last three lie in their slots, the others wait aside.
+    """
+    i, n = tl.arange(0, TILE), tl.arange(0, ROWS)
+    at = place(first, i, count, d, D, REVERSE, WHOLE)
+    raw_ahead = load_raw(p_delta, at, real, EVEN, NATIVE)
+    value_ahead = load_raw(p_u, at, real, EVEN, NATIVE)
+    for tile in range(last):
         raw, value = raw_ahead.to(tl.float32), value_ahead.to(tl.float32)
-        t = start + tile * TILE
+        t = first + tile * TILE
         at = place(t + TILE, i, count, d, D, REVERSE, WHOLE)
-        raw_ahead, value_ahead = load_raw(p_delta, at, real, EVEN), load_raw(p_u, at, real, EVEN)
+        raw_ahead = load_raw(p_delta, at, real, EVEN, NATIVE)
+        value_ahead = load_raw(p_u, at, real, EVEN, NATIVE)
         there = are_inside(t, i, count, WHOLE)
         step = sized(raw, shift, there, SOFTPLUS, NATIVE, PRECISE)
         x = value * step
+        await_tile(room, WAIT_FORWARDS, ROOM)
         for r in tl.static_range(TILE):
-            after = ()
-            for k in tl.static_range(ROWS // SLICE):
-                row = (tile * TILE + r) * ROWS + k * SLICE
-                gain = get_projection(room, p_B, 0, row, n, lane, ROOM)
-                one = advance(
-                    h[k], rates[k], row_of(step, i, r), row_of(x, i, r), gain, NATIVE, PRECISE
-                )
-                after = after + (one,)  # noqa: RUF005
-            h = after
-        for k in tl.static_range(ROWS // SLICE):
-            put(room, tile, k, h[k], n, lane, ROWS, ROOM)
-    return h
+            gain = get_projection(room, p_B, 0, tile, r, 0, n, lane, ROWS, ROOM)
+            h = advance(h, rates, row_of(step, i, r), row_of(x, i, r), gain, NATIVE, PRECISE)
+        if ROOM and tile + RING <= last:
+            set_aside(aside + (tile + 1) * ROWS * 32, h, n, lane)
+        else:
+            put(room, tile % RING if ROOM else tile, 0, h, n, lane, ROWS, ROOM)
+        copy_tile(room, tile + RING, aside, rows_from, False, tile + RING <= last, ROOM)
+    return raw_ahead, value_ahead
 
 
 @jit
 def walk_back(
-    skip_sum, bias_sum, p_grad, p_u, p_delta, p_B, p_C, through, p_z, shift, room, exchange,
-    p_start, p_grad_u, p_grad_delta, p_grad_z, p_parts, follows, D, d, lane, real, start, count,
+    skip_sum, bias_sum, raw_ahead, value_ahead, p_grad, p_u, p_delta, p_B, p_C, through, p_z,
+    shift, room, exchange, aside, rows_from, p_grad_u, p_grad_delta, p_grad_z, p_parts, follows, D,
+    d, lane, real, first, count, last,
     ROWS: tl.constexpr, ROOM: tl.constexpr, HAS_Z: tl.constexpr, SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr, EVEN: tl.constexpr, WHOLE: tl.constexpr, NATIVE: tl.constexpr,
-    PRECISE: tl.constexpr,
-    EXACT: tl.constexpr,
+    PRECISE: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
-    """Walk a span's tiles from the last to the first and write all of its gradients."""
+    """Walk a segment's tiles from the last to the first and write all of its gradients."""
     i, n = tl.arange(0, TILE), tl.arange(0, SLICE)
-    last_tile = (tl.minimum(count - start, SPAN if ROOM else SEGMENT) - 1) // TILE
-    at = place(start + last_tile * TILE, i, count, d, D, REVERSE, WHOLE)
-    raw_ahead, value_ahead = load_raw(p_delta, at, real, EVEN), load_raw(p_u, at, real, EVEN)
-    grad_ahead = load_raw(p_grad, at, real, EVEN)
-    gate_ahead = load_raw(p_z, at, real, EVEN) if HAS_Z else grad_ahead
-    await_rows(room, ROOM)
+    at = place(first + last * TILE, i, count, d, D, REVERSE, WHOLE)
+    grad_ahead = load_raw(p_grad, at, real, EVEN, NATIVE)
+    gate_ahead = load_raw(p_z, at, real, EVEN, NATIVE) if HAS_Z else grad_ahead
     p_pairs = p_parts + lane * 2
-    before = load_pair(p_pairs + last_tile * (TILE * ROWS * 2), follows, NATIVE)
-    for back in range(last_tile + 1):
-        tile = last_tile - back
-        t = start + tile * TILE
+    for back in range(last + 1):
+        tile = last - back
+        t = first + tile * TILE
         there = are_inside(t, i, count, WHOLE)
         at = place(t, i, count, d, D, REVERSE, WHOLE)
         raw, value = raw_ahead.to(tl.float32), value_ahead.to(tl.float32)
         grad, gate = grad_ahead.to(tl.float32), gate_ahead.to(tl.float32)
         ahead = place(t - TILE, i, count, d, D, REVERSE, WHOLE)
-        raw_ahead = load_raw(p_delta, ahead, real, EVEN)
-        value_ahead = load_raw(p_u, ahead, real, EVEN)
-        grad_ahead = load_raw(p_grad, ahead, real, EVEN)
-        gate_ahead = load_raw(p_z, ahead, real, EVEN) if HAS_Z else grad_ahead
+        raw_ahead = load_raw(p_delta, ahead, real, EVEN, NATIVE)
+        value_ahead = load_raw(p_u, ahead, real, EVEN, NATIVE)
+        grad_ahead = load_raw(p_grad, ahead, real, EVEN, NATIVE)
+        gate_ahead = load_raw(p_z, ahead, real, EVEN, NATIVE) if HAS_Z else grad_ahead
         step, slope = raw + shift[None, :], raw
         if SOFTPLUS:
             step, slope = softplus_and_slope(step, NATIVE, PRECISE)
@@ -320,38 +306,51 @@ def walk_back(
             open_ = sigmoid(gate, NATIVE)
             gate_slope = grad * open_ * (1.0 + gate * (1.0 - open_))
             seen *= gate * open_
+        await_tile(room, WAIT_BACKWARDS, ROOM)
+        if ROOM:
+            place_ = (tile + RING - 1) % RING
+        else:
+            place_ = tl.where(tile > 0, tile - 1, place_after(START, ROOM))
+        put_frames(room, 0, slope, i, lane, ROOM)
+        if HAS_Z:
+            put_frames(room, 1, gate_slope, i, lane, ROOM)
         x = value * step
         skip_sum += tl.sum(seen * value, axis=0)
-        out, x_grad, step_grad = value * through[None, :], step * 0.0, step * 0.0
-        for q in tl.range(0, ROWS // SLICE, loop_unroll_factor=2):
-            if tile > 0:
-                h = get(room, tile - 1, q, n, lane, ROWS, ROOM)
-            elif ROOM:
-                h = fetch_back(p_start + q * (SLICE * 32), n, lane)
-            else:
-                h = get(room, place_after(START, ROOM), q, n, lane, ROWS, ROOM)
-            # what the blocks before left of the next slice's sums: to wait for it takes long
-            more = q + 1 < ROWS // SLICE
-            place_ = tl.maximum(tile - (0 if more else 1), 0) * (ROWS // SLICE)
-            place_ += q + 1 if more else 0
-            following = load_pair(p_pairs + place_ * (TILE * SLICE * 2), follows, NATIVE)
-            out, x_grad, step_grad = walk_slice(
-                q, h, before, out, x_grad, step_grad, step, x, seen, room,
-                exchange + tile * (ROWS * 128) if ROOM else exchange, p_B, p_C, tile,
-                p_parts + tile * (TILE * ROWS * 2) + q * (TILE * SLICE * 2), follows, lane,
-                ROWS, ROOM, HAS_Z, NATIVE, PRECISE, EXACT,
-            )  # fmt: skip
-            before = following
+        out = value * through[None, :]
+        x_grad, step_grad = tl.zeros_like(out), tl.zeros_like(out)
+        for pair in tl.range(0, ROWS // (2 * SLICE), loop_unroll_factor=2):
+            sums = ()
+            for k in tl.static_range(2):
+                q = 2 * pair + k
+                # the second case never comes: it keeps ptxas from spilling, which it would to have
+                # the loads of all slices at once
+                if tile >= 0:
+                    h = get(room, place_, q, n, lane, ROWS, ROOM)
+                else:
+                    h = get(room, place_after(GRADS, ROOM), q, n, lane, ROWS, ROOM)
+                out, x_grad, step_grad, two = walk_slice(
+                    q, h, out, x_grad, step_grad, step, x, seen, room, p_B, p_C, tile,
+                    p_parts + (tile * ROWS + q * SLICE) * (TILE * 2), follows, lane,
+                    ROWS, ROOM, HAS_Z, NATIVE, PRECISE, EXACT,
+                )  # fmt: skip
+                sums = sums + two
+            if NATIVE:
+                swap = exchange + tile % RING * (ROWS * 128) if ROOM else exchange
+                one, two = sum_over_eight(sums[0], sums[1], sums[2], sums[3], swap, n, lane)
+                p_pair = p_pairs + (tile * ROWS + pair * (2 * SLICE)) * (TILE * 2)
+                add_pair(p_pair, one, two, follows)
         # the rates hold log2(e) A
         step_grad = step_grad * LN2 + x_grad * value
         if SOFTPLUS:
-            step_grad *= slope
+            step_grad *= get_frames(room, 0, slope, i, lane, ROOM)
         step_grad = tl.where(there, step_grad, 0.0)
         bias_sum += tl.sum(step_grad, axis=0)
         here = there & real[None, :]
-        tl.store(p_grad_delta + at, step_grad.to(p_grad_delta.dtype.element_ty), mask=here)
+        store(p_grad_delta, at, step_grad, here, NATIVE)
         value_grad = x_grad * step + seen * through[None, :]
-        tl.store(p_grad_u + at, value_grad.to(p_grad_u.dtype.element_ty), mask=here)
+        store(p_grad_u, at, value_grad, here, NATIVE)
         if HAS_Z:
-            tl.store(p_grad_z + at, (out * gate_slope).to(p_grad_z.dtype.element_ty), mask=here)
+            gate_slope = get_frames(room, 1, gate_slope, i, lane, ROOM)
+            store(p_grad_z, at, out * gate_slope, here, NATIVE)
+        copy_tile(room, tile - RING, aside, rows_from, tile + 1 >= RING, tile >= RING, ROOM)
     return skip_sum, bias_sum

@@ -1,7 +1,7 @@
 """What a warp of the backward scan does below Triton: sums over its lanes, and its own room.
 
 All of it takes for granted that a program is one warp and a lane holds whole columns of a tile
-(8, 32); a test reads the layout off the compiled code.
+(4, 32); a test reads the layout off the compiled code.
 """
 
 # mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
@@ -10,7 +10,7 @@ import triton.language as tl
 
 from vidmamba.kernels.selective_scan.kernel import jit, row_of
 
-_SLICE = 8
+_SLICE = 4
 SLICE = tl.constexpr(_SLICE)  # states that are worked on together
 _TILE = 4
 TILE = tl.constexpr(_TILE)  # frames that are worked on together, all states of a slice in registers
@@ -25,7 +25,7 @@ def _write_sums_of_four_exactly() -> str:
     lines = [
         "{ .reg .pred p; .reg .b32 lane, bit; .reg .f32 k<16>, s;",
         "mov.u32 lane, %laneid;",
-        *(f"mov.f32 k{i}, ${_SLICE + i};" for i in range(2 * _SLICE)),
+        *(f"mov.f32 k{i}, ${4 + i};" for i in range(16)),
         *_write_halving(8, lanes=2),
         *_write_halving(4, lanes=1),
     ]
@@ -41,8 +41,8 @@ def _write_sums_of_four_by_products() -> str:
     """
     lines = [
         "{ .reg .b32 v<16>, e<8>; .reg .f32 k<4>;",
-        *(f"mov.b32 v{i}, ${_SLICE + i};" for i in range(2 * _SLICE)),
-        *(f"mov.b32 e{i}, ${3 * _SLICE + i};" for i in range(_SLICE)),
+        *(f"mov.b32 v{i}, ${4 + i};" for i in range(16)),
+        *(f"mov.b32 e{i}, ${20 + i};" for i in range(8)),
         *(f"mov.f32 k{i}, 0f00000000;" for i in range(4)),
     ]
     for i in range(4):
@@ -65,15 +65,15 @@ def _write_sums_of_eight() -> str:
         "{ .reg .b32 lane, to, odd, from<2>; .reg .f32 x, y, s, t;",
         "bar.warp.sync 0xffffffff;",
         "mov.u32 lane, %laneid;",
-        f"mad.lo.u32 to, lane, 16, ${5 * _SLICE};",
+        "mad.lo.u32 to, lane, 16, $20;",
     ]
-    for frame in range(_TILE):
-        values = ", ".join(f"${_SLICE * (1 + frame) + k}" for k in range(4))
-        lines.append(f"st.shared.v4.f32 [to+{512 * frame}], {{{values}}};")
+    for tile in range(4):
+        values = ", ".join(f"${4 * (1 + tile) + k}" for k in range(4))
+        lines.append(f"st.shared.v4.f32 [to+{512 * tile}], {{{values}}};")
     lines += [
         "and.b32 odd, lane, 8;",
         "shr.u32 from0, lane, 3;",
-        f"mad.lo.u32 from0, from0, 512, ${5 * _SLICE};",
+        "mad.lo.u32 from0, from0, 512, $20;",
         "and.b32 lane, lane, 7;",
         "mad.lo.u32 from1, lane, 8, from0;",
         "mad.lo.u32 from0, odd, 8, from1;",
@@ -109,60 +109,56 @@ def _take(outputs: str, inputs: str) -> str:
 
 
 EXACTLY = tl.constexpr(_write_sums_of_four_exactly())
-EXACTLY_OPERANDS = tl.constexpr(_take("=f", "ff"))
+EXACTLY_OPERANDS = tl.constexpr(_take("=f", "ffff"))
 BY_PRODUCTS = tl.constexpr(_write_sums_of_four_by_products())
-BY_PRODUCTS_OPERANDS = tl.constexpr(_take("=f", "fff"))
+BY_PRODUCTS_OPERANDS = tl.constexpr(_take("=f", "ffffff"))
 OF_EIGHT = tl.constexpr(_write_sums_of_eight())
 OF_EIGHT_OPERANDS = tl.constexpr(_take("=f", "ffffr"))
 
 
 @jit
-def sum_over_four(first, second, columns, EXACT: tl.constexpr):
-    """Of two tiles (8, 32), in rows 0 to 3, four lanes' sums of four of the lane's 16 values."""
+def sum_over_four(b0, c0, b1, c1, lane, n, EXACT: tl.constexpr):
+    """Of four tiles (4, 32), four lanes' sums of one tile's four values in the lane's column.
+
+    The lanes are those with the same lane // 4, the tile is number lane % 4.
+    """
     if EXACT:
         return tl.inline_asm_elementwise(
-            EXACTLY, EXACTLY_OPERANDS, [first, second], dtype=tl.float32, is_pure=False, pack=8
+            EXACTLY, EXACTLY_OPERANDS, [b0, c0, b1, c1], dtype=tl.float32, is_pure=False, pack=4
         )
+    column = (lane // 4)[None, :] - n[:, None]
+    low, high = tl.where(column == 0, 1.0, 0.0), tl.where(column == 4, 1.0, 0.0)
     return tl.inline_asm_elementwise(
-        BY_PRODUCTS, BY_PRODUCTS_OPERANDS, [first, second, columns], dtype=tl.float32,
-        is_pure=False, pack=8,
+        BY_PRODUCTS, BY_PRODUCTS_OPERANDS, [b0, c0, b1, c1, low, high], dtype=tl.float32,
+        is_pure=False, pack=4,
     )  # fmt: skip
 
 
 @jit
 def sum_over_eight(s0, s1, s2, s3, room, n, lane):
-    """Of four frames' sums over four, all lanes' sums of two, through 2048 bytes of shared memory.
+    """Of four such sums over four, all lanes' sums of two values, through 2048 bytes of the room.
 
-    The frame is lane // 8, the values, of 16, 2 (lane % 8) and the one after it.
+    The sum is number lane // 8, the values, of 16, 2 (lane % 8) and the one after it.
     """
     at = (lane * 0 + room)[None, :]
     pair = tl.inline_asm_elementwise(
-        OF_EIGHT, OF_EIGHT_OPERANDS, [s0, s1, s2, s3, at], dtype=tl.float32, is_pure=False, pack=8
+        OF_EIGHT, OF_EIGHT_OPERANDS, [s0, s1, s2, s3, at], dtype=tl.float32, is_pure=False, pack=4
     )
     return row_of(pair, n, 0), row_of(pair, n, 1)
 
 
 @jit
-def load_pair(p, there, NATIVE: tl.constexpr):
-    """Two numbers a lane from memory, zeros if they are not there."""
-    if NATIVE:
-        x, y = tl.inline_asm_elementwise(
-            "{ .reg .pred p; setp.ne.u32 p, $3, 0; mov.f32 $0, 0f00000000; mov.f32 $1, $0;"
-            "@p ld.global.v2.f32 {$0, $1}, [$2]; }",
-            "=f,=f,l,r", [p.to(tl.int64), there.to(tl.int32)], dtype=(tl.float32, tl.float32),
-            is_pure=False, pack=1,
-        )  # fmt: skip
-    else:
-        x, y = 0.0, 0.0
-    return x, y
+def add_pair(p, x, y, follows):
+    """Add two numbers a lane to memory, or, where nothing is yet, write them.
 
-
-@jit
-def store_pair(p, x, y):
-    """Two numbers a lane to memory."""
+    Only the lane itself adds there, in its own order: atomic additions wait for nothing.
+    """
     tl.inline_asm_elementwise(
-        "st.global.v2.f32 [$1], {$2, $3}; mov.u32 $0, 0;", "=r,l,f,f", [p.to(tl.int64), x, y],
-        dtype=tl.int32, is_pure=False, pack=1,
+        "{ .reg .pred p; setp.ne.u32 p, $4, 0;"
+        "@p red.global.add.f32 [$1], $2; @p red.global.add.f32 [$1+4], $3;"
+        "@!p st.global.v2.f32 [$1], {$2, $3}; mov.u32 $0, 0; }",
+        "=r,l,f,f,r", [p.to(tl.int64), x, y, tl.where(follows, 1, 0)], dtype=tl.int32,
+        is_pure=False, pack=1,
     )  # fmt: skip
 
 

@@ -19,7 +19,9 @@ from vidmamba.kernels.selective_scan.kernel import (
     sigmoid,
     sized,
     store_states,
+    wait,
 )
+from vidmamba.kernels.selective_scan.kernel_memory import store
 from vidmamba.kernels.selective_scan.kernel_rows import (
     await_rows,
     fetch_rows,
@@ -31,54 +33,58 @@ from vidmamba.kernels.selective_scan.kernel_rows import (
 
 @jit
 def outputs_kernel(
-    u, delta, a, B, C, skip, z, bias, states, y, table, T, D, width, chunks_a_video,
-    N: tl.constexpr, blocks,
+    u, delta, a, B, C, skip, z, bias, states, y, table, T, D, channels, width, frames,
+    chunks_a_video, segments, N: tl.constexpr, blocks,
     HAS_SKIP: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr, PACKED: tl.constexpr, EVEN: tl.constexpr, WHOLE: tl.constexpr,
-    FRAMES: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
-    KEPT: tl.constexpr, NATIVE: tl.constexpr, PRECISE: tl.constexpr,
+    TILE: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
+    KEEP: tl.constexpr, NATIVE: tl.constexpr, PRECISE: tl.constexpr,
+    EARLY: tl.constexpr,
 ):  # fmt: skip
     """Walk each chunk from the state before it, and write the outputs.
 
-    ``states`` (chunks, KEPT, N, width) holds the state before each chunk. If KEPT is not 1, those
-    before the chunk's other segments are written.
+    ``states`` (chunks, segments, N, width) holds the state before each chunk. If it is to KEEP
+    those before the chunk's other segments, they are written; if not, ``segments`` is 1.
     """
+    wait(EARLY)
     chunk = tl.program_id(0) // blocks
     d = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
-    real = d < D
-    row, count = locate(chunk, table, T, chunks_a_video, FRAMES, REVERSE, PACKED)
+    real = d < channels
+    row, count = locate(chunk, table, T, chunks_a_video, frames, REVERSE, PACKED)
     if count <= 0:
         return
     i, n, lane = tl.arange(0, TILE), tl.arange(0, ROWS), tl.arange(0, BLOCK)
     p_u, p_delta, p_z, p_y = u + row * D, delta + row * D, z + row * D, y + row * D
-    projection = chunk.to(tl.int64) * FRAMES * ROWS
+    projection = chunk.to(tl.int64) * frames * ROWS
     p_B, p_C = B + projection, C + projection
     room = find_rows(2, TILE, ROWS, NATIVE)
-    fetch_rows(room, 0, p_B, 0, 2, TILE, FRAMES, ROWS, NATIVE)
-    fetch_rows(room, 1, p_C, 0, 2, TILE, FRAMES, ROWS, NATIVE)
-    shift = load_row(bias, d, real, HAS_BIAS)
-    through = load_row(skip, d, real, HAS_SKIP)
-    rate = load_states(a, n, d, width, N, ROWS)
-    p_states = states + chunk.to(tl.int64) * KEPT * N * width
-    h = load_states(p_states, n, d, width, N, ROWS)
+    fetch_rows(room, 0, p_B, 0, 2, TILE, frames, ROWS, NATIVE)
+    fetch_rows(room, 1, p_C, 0, 2, TILE, frames, ROWS, NATIVE)
+    shift = load_row(bias, d, real, HAS_BIAS, NATIVE)
+    through = load_row(skip, d, real, HAS_SKIP, NATIVE)
+    rate = load_states(a, n, d, width, N, ROWS, NATIVE)
+    p_states = states + chunk.to(tl.int64) * segments * N * width
+    h = load_states(p_states, n, d, width, N, ROWS, NATIVE)
     at = place(0, i, count, d, D, REVERSE, WHOLE)
-    raw_ahead, value_ahead = load_raw(p_delta, at, real, EVEN), load_raw(p_u, at, real, EVEN)
-    gate_ahead = load_raw(p_z, at, real, EVEN) if HAS_Z else value_ahead
-    stride: tl.constexpr = SEGMENT if KEPT > 1 else FRAMES
-    for segment in range(0, count, stride):
-        if KEPT > 1 and segment > 0:
-            store_states(p_states + segment // SEGMENT * N * width, h, n, d, width, N, ROWS)
-        for tile in range(segment, tl.minimum(segment + stride, count), TILE):
+    raw_ahead, value_ahead = (
+        load_raw(p_delta, at, real, EVEN, NATIVE),
+        load_raw(p_u, at, real, EVEN, NATIVE),
+    )
+    gate_ahead = load_raw(p_z, at, real, EVEN, NATIVE) if HAS_Z else value_ahead
+    for segment in range(0, count, SEGMENT):
+        if KEEP and segment > 0:
+            store_states(p_states + segment // SEGMENT * N * width, h, n, d, width, N, NATIVE)
+        for tile in range(segment, tl.minimum(segment + SEGMENT, count), TILE):
             raw, value = raw_ahead.to(tl.float32), value_ahead.to(tl.float32)
             gate = gate_ahead.to(tl.float32)
             ahead = place(tile + TILE, i, count, d, D, REVERSE, WHOLE)
-            raw_ahead = load_raw(p_delta, ahead, real, EVEN)
-            value_ahead = load_raw(p_u, ahead, real, EVEN)
-            gate_ahead = load_raw(p_z, ahead, real, EVEN) if HAS_Z else value_ahead
+            raw_ahead = load_raw(p_delta, ahead, real, EVEN, NATIVE)
+            value_ahead = load_raw(p_u, ahead, real, EVEN, NATIVE)
+            gate_ahead = load_raw(p_z, ahead, real, EVEN, NATIVE) if HAS_Z else value_ahead
             at = place(tile, i, count, d, D, REVERSE, WHOLE)
             await_rows(room, NATIVE)
-            fetch_rows(room, 0, p_B, tile + TILE, 2, TILE, FRAMES, ROWS, NATIVE)
-            fetch_rows(room, 1, p_C, tile + TILE, 2, TILE, FRAMES, ROWS, NATIVE)
+            fetch_rows(room, 0, p_B, tile + TILE, 2, TILE, frames, ROWS, NATIVE)
+            fetch_rows(room, 1, p_C, tile + TILE, 2, TILE, frames, ROWS, NATIVE)
             at_B = find_tile(room, 0, p_B, tile, 2, TILE, ROWS, NATIVE)
             at_C = find_tile(room, 1, p_C, tile, 2, TILE, ROWS, NATIVE)
             there = are_inside(tile, i, count, WHOLE)
@@ -92,4 +98,4 @@ def outputs_kernel(
                 out = tl.where((i == r)[:, None], add_up(h * look, row_of(out, i, r)), out)
             if HAS_Z:
                 out *= gate * sigmoid(gate, NATIVE)
-            tl.store(p_y + at, out.to(y.dtype.element_ty), mask=there & real[None, :])
+            store(p_y, at, out, there & real[None, :], NATIVE)

@@ -1,9 +1,11 @@
 """Where the backward scan leaves what registers cannot hold: shared memory, or memory instead.
 
 A program of one warp has a room of numbered places, each of which holds one number a lane and
-state: the states after each tile, their gradients, sums and rates. What a lane leaves there it
-alone reads, so nothing has to wait. Rows of B and C lie there too, for all lanes. Where there is no
-such room (many states, or no NVIDIA GPU) memory takes its place, through the same functions.
+state: the gradients of states, sums and rates, and a ring of slots for the states after each tile,
+tile t in slot t % 4, beside its rows of B and C. States that have to leave their slot wait aside in
+memory, and come back four tiles ahead. What a lane leaves there it alone reads; only rows are for
+all lanes. Where there is no such room (many states, or no NVIDIA GPU) memory takes its place,
+through the same functions.
 """
 
 # mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
@@ -12,25 +14,23 @@ import triton.language as tl
 
 from vidmamba.kernels.selective_scan.kernel import SEGMENT, jit
 from vidmamba.kernels.selective_scan.kernel_lanes import SLICE, TILE, _take
-from vidmamba.kernels.selective_scan.kernel_rows import (
-    await_copies,
-    get_row,
-    reserve,
-    start_copy,
-)
+from vidmamba.kernels.selective_scan.kernel_rows import get_row, reserve
 
-_TILES = 8
-SPAN = tl.constexpr(_TILES * TILE.value)  # frames whose states have room at a time
-ROOM_ROWS = 16  # states of a program with room
-# places after those of the tiles
+_RING = 4
+RING = tl.constexpr(_RING)  # slots for states after tiles
+_ROOM_ROWS = 16
+ROOM_ROWS = tl.constexpr(_ROOM_ROWS)  # states of a program with room
+# places after those of the ring
 GRADS, RATE_GRADS, RATES, START = (tl.constexpr(i) for i in range(4))
-_PROJECTIONS = (_TILES + 3) * ROOM_ROWS * 128  # bytes before B and C
+_SLOT = 2 * TILE.value * _ROOM_ROWS * 4  # bytes of a tile's rows of B and C
+SLOT = tl.constexpr(_SLOT)
+_PROJECTIONS = (_RING + 3) * _ROOM_ROWS * 128  # bytes before them
 PROJECTIONS = tl.constexpr(_PROJECTIONS)
-ROW_BYTES = tl.constexpr(ROOM_ROWS * 4)
-SIZE = tl.constexpr(_PROJECTIONS + 2 * SPAN.value * ROOM_ROWS * 4)
-# places in memory of a program with room: the states after each tile of the first of two spans,
-# then those before the first
-PLACES_ASIDE = _TILES + 1
+_FRAMES = _PROJECTIONS + _RING * _SLOT
+FRAMES = tl.constexpr(_FRAMES)  # bytes before numbers of a tile's frames
+SIZE = tl.constexpr(_FRAMES + 2 * TILE.value * 128)
+# places in memory of a program with room: the states before a segment, then those after its tiles
+PLACES_ASIDE = SEGMENT.value // TILE.value - _RING + 1
 # and of one without
 PLACES_WITHOUT_ROOM = SEGMENT.value // TILE.value + 4
 
@@ -38,22 +38,15 @@ PLACES_WITHOUT_ROOM = SEGMENT.value // TILE.value + 4
 @jit
 def place_after(index: tl.constexpr, ROOM: tl.constexpr):
     """The number of a place after those of the tiles."""
-    return (SPAN if ROOM else SEGMENT) // TILE + index
+    return (RING if ROOM else SEGMENT // TILE) + index
 
 
-QUADS = tuple(", ".join(f"${first + k}" for k in range(4)) for first in (0, 4, 8, 12))
-PUT = tl.constexpr(
-    f"st.shared.v4.f32 [$16], {{{QUADS[2]}}}; st.shared.v4.f32 [$16+512], {{{QUADS[3]}}};"
-)
-GET = tl.constexpr(
-    f"ld.shared.v4.f32 {{{QUADS[0]}}}, [$8]; ld.shared.v4.f32 {{{QUADS[1]}}}, [$8+512];"
-)
+PUT = tl.constexpr("st.shared.v4.f32 [$8], {$4, $5, $6, $7};")
+GET = tl.constexpr("ld.shared.v4.f32 {$0, $1, $2, $3}, [$4];")
 SET_ASIDE = tl.constexpr(PUT.value.replace("shared", "global"))
-FETCH_BACK = tl.constexpr(GET.value.replace("shared", "global"))
 PUT_OPERANDS = tl.constexpr(_take("=r", "fr"))
 GET_OPERANDS = tl.constexpr(_take("=f", "r"))
 SET_ASIDE_OPERANDS = tl.constexpr(_take("=r", "fl"))
-FETCH_BACK_OPERANDS = tl.constexpr(_take("=f", "l"))
 
 
 @jit
@@ -73,13 +66,10 @@ def find_exchange(room, ROOM: tl.constexpr, NATIVE: tl.constexpr):
 
 @jit
 def put(room, place, q, x, n, lane, ROWS: tl.constexpr, ROOM: tl.constexpr):
-    """Leave slice q (8, 32) in a place."""
+    """Leave in a place, from slice q on, some slices (rows, 32); n numbers the rows."""
     if ROOM:
-        at = room + (place * (ROWS // SLICE) + q) * 1024 + lane * 16
-        tl.inline_asm_elementwise(
-            PUT, PUT_OPERANDS, [x, at[None, :] + (n * 0)[:, None]], dtype=tl.int32, is_pure=False,
-            pack=8,
-        )  # fmt: skip
+        at = find_slices(room + (place * (ROWS // SLICE) + q) * 512, n, lane)
+        tl.inline_asm_elementwise(PUT, PUT_OPERANDS, [x, at], dtype=tl.int32, is_pure=False, pack=4)
     else:
         at = (n + (place * ROWS + q * SLICE))[:, None] * 32 + lane[None, :]
         tl.store(room + at, x)
@@ -87,56 +77,119 @@ def put(room, place, q, x, n, lane, ROWS: tl.constexpr, ROOM: tl.constexpr):
 
 @jit
 def get(room, place, q, n, lane, ROWS: tl.constexpr, ROOM: tl.constexpr):
-    """The slice that was left there."""
+    """The slices that were left there."""
     if ROOM:
-        at = room + (place * (ROWS // SLICE) + q) * 1024 + lane * 16
+        at = find_slices(room + (place * (ROWS // SLICE) + q) * 512, n, lane)
         x = tl.inline_asm_elementwise(
-            GET, GET_OPERANDS, [at[None, :] + (n * 0)[:, None]], dtype=tl.float32, is_pure=False,
-            pack=8,
-        )  # fmt: skip
+            GET, GET_OPERANDS, [at], dtype=tl.float32, is_pure=False, pack=4
+        )
     else:
         x = tl.load(room + (n + (place * ROWS + q * SLICE))[:, None] * 32 + lane[None, :])
     return x
 
 
 @jit
+def find_slices(at, n, lane):
+    """Addresses (rows, 32) of slices; of each slice's four, the first counts."""
+    return (at + lane * 16)[None, :] + (n // SLICE * 512)[:, None]
+
+
+@jit
+def put_frames(room, which: tl.constexpr, x, i, lane, ROOM: tl.constexpr):
+    """Leave a number of each of a tile's frames (4, 32), 0 or 1, until `get_frames`."""
+    if ROOM:
+        at = find_slices(room + (FRAMES + which * 512), i, lane)
+        tl.inline_asm_elementwise(PUT, PUT_OPERANDS, [x, at], dtype=tl.int32, is_pure=False, pack=4)
+
+
+@jit
+def get_frames(room, which: tl.constexpr, x, i, lane, ROOM: tl.constexpr):
+    """What was left there; without room, x itself."""
+    if ROOM:
+        at = find_slices(room + (FRAMES + which * 512), i, lane)
+        x = tl.inline_asm_elementwise(
+            GET, GET_OPERANDS, [at], dtype=tl.float32, is_pure=False, pack=4
+        )
+    return x
+
+
+@jit
 def set_aside(p, x, n, lane):
-    """Leave a slice in memory, as it lies in the room."""
-    at = (p.to(tl.int64) + lane * 16)[None, :] + (n * 0)[:, None]
+    """Leave some slices in memory, as they lie in the room."""
+    at = find_slices(p.to(tl.int64), n, lane)
     tl.inline_asm_elementwise(
-        SET_ASIDE, SET_ASIDE_OPERANDS, [x, at], dtype=tl.int32, is_pure=False, pack=8
+        SET_ASIDE, SET_ASIDE_OPERANDS, [x, at], dtype=tl.int32, is_pure=False, pack=4
     )
 
 
-@jit
-def fetch_back(p, n, lane):
-    """The slice that was left there."""
-    at = (p.to(tl.int64) + lane * 16)[None, :] + (n * 0)[:, None]
-    return tl.inline_asm_elementwise(
-        FETCH_BACK, FETCH_BACK_OPERANDS, [at], dtype=tl.float32, is_pure=False, pack=8
-    )
+def _write_copy() -> str:
+    """PTX: start to copy a tile's states, 2048 bytes, and its rows, 512, to their slots."""
+    lines = [
+        "{ .reg .pred p, q; .reg .b32 lane, to; .reg .b64 from;",
+        "setp.ne.u32 p, $5, 0; setp.ne.u32 q, $6, 0; mov.u32 lane, %laneid;",
+        "bar.warp.sync 0xffffffff;",
+        "mad.lo.u32 to, lane, 16, $1; mad.wide.u32 from, lane, 16, $2;",
+        *(
+            f"@p cp.async.cg.shared.global [to+{i}], [from+{i}], 16;"
+            for i in range(0, _ROOM_ROWS * 128, 512)
+        ),
+        "mad.lo.u32 to, lane, 16, $3; @q cp.async.cg.shared.global [to], [$4], 16;",
+        "cp.async.commit_group; mov.u32 $0, to; }",
+    ]
+    return "\n".join(lines)
+
+
+def _write_wait(groups: int, first: str = "") -> str:
+    """PTX: wait until all copies but those started last are there, for all lanes."""
+    return f"{first} cp.async.wait_group {groups}; bar.warp.sync 0xffffffff; mov.u32 $0, $1;"
+
+
+COPY = tl.constexpr(_write_copy())
+# forwards a tile's rows are the fourth copy from the last, backwards they and the states the third
+WAIT_FORWARDS, WAIT_BACKWARDS = (tl.constexpr(_write_wait(_RING - k)) for k in (1, 2))
+# what was set aside is read by copies from here on
+WAIT_FOR_ALL = tl.constexpr(_write_wait(0, "fence.acq_rel.cta;"))
 
 
 @jit
-def copy_rows(room, p_B, p_C, ROOM: tl.constexpr):
-    """Start to copy a span's rows of B and C to the room."""
+def find_rows_from(p_B, p_C, lane, ROOM: tl.constexpr):
+    """Where each lane begins to copy rows from: half of them B's, half C's."""
     if ROOM:
-        start_copy(room + PROJECTIONS, p_B, SPAN * ROW_BYTES)
-        start_copy(room + PROJECTIONS + SPAN * ROW_BYTES, p_C, SPAN * ROW_BYTES)
-
-
-@jit
-def await_rows(room, ROOM: tl.constexpr):
-    """Wait until they are there."""
-    if ROOM:
-        await_copies(room)
-
-
-@jit
-def get_projection(room, p, which: tl.constexpr, at, n, lane, ROOM: tl.constexpr):
-    """Eight numbers of B (which 0) or C (1) in every column of a tile (8, 32)."""
-    if ROOM:
-        row = get_row(room + (PROJECTIONS + which * SPAN * ROW_BYTES) + at * 4, n, lane)
+        p = tl.where(lane < 16, p_B.to(tl.int64), p_C.to(tl.int64)) + lane % 16 * 16
     else:
-        row = tl.load(p + at + n)[:, None]
+        p = lane.to(tl.int64)
+    return p
+
+
+@jit
+def copy_tile(room, tile, p_aside, rows_from, states, rows, ROOM: tl.constexpr):
+    """Start to copy the states after a tile, if so, and its rows, if so, to their slots."""
+    if ROOM:
+        slot = (tile + RING) % RING
+        tl.inline_asm_elementwise(
+            COPY, "=r,r,l,r,l,r,r",
+            [room + slot * (ROOM_ROWS * 128), p_aside.to(tl.int64) + (tile + 1) * (ROOM_ROWS * 128),
+             room + PROJECTIONS + slot * SLOT, rows_from + tile * (SLOT // 2),
+             tl.where(states, 1, 0), tl.where(rows, 1, 0)],
+            dtype=tl.int32, is_pure=False, pack=1,
+        )  # fmt: skip
+
+
+@jit
+def await_tile(room, WAIT: tl.constexpr, ROOM: tl.constexpr):
+    """Wait until the copies that are wanted now are there."""
+    if ROOM:
+        tl.inline_asm_elementwise(WAIT, "=r,r", [room], dtype=tl.int32, is_pure=False, pack=1)
+
+
+@jit
+def get_projection(
+    room, p, which: tl.constexpr, tile, r, q, n, lane, ROWS: tl.constexpr, ROOM: tl.constexpr
+):
+    """Numbers of B (which 0) or C (1), from slice q on, in every column of a tile (rows, 32)."""
+    if ROOM:
+        at = room + PROJECTIONS + tile % RING * SLOT + which * (SLOT // 2)
+        row = get_row(at + (r * ROWS + q * SLICE) * 4, n, lane)
+    else:
+        row = tl.load(p + (tile * TILE + r) * ROWS + q * SLICE + n)[:, None]
     return row

@@ -77,12 +77,12 @@ def find_rows(COUNT: tl.constexpr, TILE: tl.constexpr, ROWS: tl.constexpr, NATIV
 @jit
 def fetch_rows(
     room, which: tl.constexpr, p, frame, COUNT: tl.constexpr, TILE: tl.constexpr,
-    FRAMES: tl.constexpr, ROWS: tl.constexpr, NATIVE: tl.constexpr,
+    frames, ROWS: tl.constexpr, NATIVE: tl.constexpr,
 ):  # fmt: skip
     """Start to copy the rows of the tile that begins at a frame of a chunk."""
     if NATIVE:
         to = room + (frame // TILE % 2 * COUNT + which) * (TILE * ROWS * 4)
-        start_copy(to, p + tl.minimum(frame, FRAMES - TILE) * ROWS, TILE * ROWS * 4)
+        start_copy(to, p + tl.minimum(frame, frames - TILE) * ROWS, TILE * ROWS * 4)
 
 
 @jit

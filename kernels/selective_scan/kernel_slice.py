@@ -1,4 +1,4 @@
-"""Eight states through a tile of four frames, in Triton: the heart of the backward scan."""
+"""Four states through a tile of four frames, in Triton: the heart of the backward scan."""
 
 # Triton's tuples grow, which mypy's do not
 # mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call,assignment,misc"
@@ -9,8 +9,6 @@ from vidmamba.kernels.selective_scan.kernel import add_up, exp2, exp2m1, jit, ro
 from vidmamba.kernels.selective_scan.kernel_lanes import (
     SLICE,
     TILE,
-    store_pair,
-    sum_over_eight,
     sum_over_four,
 )
 from vidmamba.kernels.selective_scan.kernel_room import (
@@ -26,41 +24,44 @@ from vidmamba.kernels.selective_scan.kernel_room import (
 
 @jit
 def walk_slice(
-    q, h, before, out, x_grad, step_grad, step, x, seen, room, exchange, p_B, p_C, tile, p_parts,
-    follows, lane,
+    q, h, out, x_grad, step_grad, step, x, seen, room, p_B, p_C, tile, p_parts, follows, lane,
     ROWS: tl.constexpr, ROOM: tl.constexpr, HAS_Z: tl.constexpr, NATIVE: tl.constexpr,
     PRECISE: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
-    """Eight states through a tile: forwards from the states before it, then backwards."""
+    """Four states through a tile: forwards from the states before it, then backwards.
+
+    Return also the sums over four lanes of frames 0 and 1, and of 2 and 3.
+    """
     i, n = tl.arange(0, TILE), tl.arange(0, SLICE)
-    first = tile * (TILE * ROWS) + q * SLICE
     rate = get(room, place_after(RATES, ROOM), q, n, lane, ROWS, ROOM)
     states, decays = (h,), ()
     for r in tl.static_range(TILE):
         exponent = row_of(step, i, r)[None, :] * rate
         decay = exp2m1(exponent, NATIVE) if PRECISE else exp2(exponent, NATIVE)
         source = row_of(x, i, r)[None, :] * get_projection(
-            room, p_B, 0, first + r * ROWS, n, lane, ROOM
+            room, p_B, 0, tile, r, q, n, lane, ROWS, ROOM
         )
         h = h + (decay * h + source) if PRECISE else decay * h + source
         states, decays = states + (h,), decays + (decay,)  # noqa: RUF005
     g = get(room, place_after(GRADS, ROOM), q, n, lane, ROWS, ROOM)
     rate_grad = get(room, place_after(RATE_GRADS, ROOM), q, n, lane, ROWS, ROOM)
-    columns = tl.where((lane // 4)[None, :] == n[:, None], 1.0, 0.0)
-    sums = ()
+    later, sums = (), ()
     for r in tl.static_range(TILE - 1, -1, -1):
-        gain = get_projection(room, p_B, 0, first + r * ROWS, n, lane, ROOM)
-        look = get_projection(room, p_C, 1, first + r * ROWS, n, lane, ROOM)
+        gain = get_projection(room, p_B, 0, tile, r, q, n, lane, ROWS, ROOM)
+        look = get_projection(room, p_C, 1, tile, r, q, n, lane, ROWS, ROOM)
         grad_r, step_r, x_r = row_of(seen, i, r), row_of(step, i, r), row_of(x, i, r)
         here = (i == r)[:, None]
         if HAS_Z:
             out = tl.where(here, add_up(states[r + 1] * look, row_of(out, i, r)), out)
         g += grad_r[None, :] * look
         b_terms, c_terms = g * x_r[None, :], grad_r[None, :] * states[r + 1]
-        if NATIVE:
-            sums = (sum_over_four(b_terms, c_terms, columns, EXACT),) + sums  # noqa: RUF005
-        else:
+        if not NATIVE:
             add_to_parts(p_parts + r * (2 * SLICE) + n, b_terms, c_terms, follows)
+        elif r % 2 == 1:
+            later = (b_terms, c_terms)
+        else:
+            pair = sum_over_four(b_terms, c_terms, later[0], later[1], lane, n, EXACT)
+            sums = (pair,) + sums  # noqa: RUF005
         x_grad = tl.where(here, add_up(g * gain, row_of(x_grad, i, r)), x_grad)
         if PRECISE:
             g += decays[r] * g
@@ -71,10 +72,7 @@ def walk_slice(
         rate_grad += exponent_grad * step_r[None, :]
     put(room, place_after(GRADS, ROOM), q, g, n, lane, ROWS, ROOM)
     put(room, place_after(RATE_GRADS, ROOM), q, rate_grad, n, lane, ROWS, ROOM)
-    if NATIVE:
-        x, y = sum_over_eight(sums[0], sums[1], sums[2], sums[3], exchange, n, lane)
-        store_pair(p_parts + lane * 2, x + before[0], y + before[1])
-    return out, x_grad, step_grad
+    return out, x_grad, step_grad, sums
 
 
 @jit

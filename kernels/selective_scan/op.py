@@ -212,7 +212,7 @@ def _backward_on_cuda(
     delta_softplus: bool,
     reverse: bool,
 ) -> list[Tensor]:
-    from vidmamba.kernels.selective_scan.cuda import launch_backward
+    from vidmamba.kernels.selective_scan.cuda_backward import launch_backward
 
     return launch_backward(
         grad_y, grad_final, u, delta, A, B, C, D, z, delta_bias, initial_state, offsets, states,

@@ -3,6 +3,9 @@
 Matrix products of float32 numbers take operands of fewer bits. Here they go as float16 with scales
 that are powers of two, 11 bits, or as sums of two bfloat16, 16 bits, where inputs are bfloat16;
 else in float32's own accuracy.
+
+Loops that need all registers hoist nothing (`disable_licm`): addresses that would be kept over the
+whole loop are what a compiler spills.
 """
 
 # mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call,union-attr"
@@ -202,20 +205,15 @@ def keep_state(states, scales, at, h, HALF: tl.constexpr, BP: tl.constexpr, BN: 
 
 
 @jit
-def load_half(rows, scales, chunk, chunks, group, t, G, L: tl.constexpr, BN: tl.constexpr):
-    """C and B at some frames of a chunk, as `rows_kernel` writes them, and their scales."""
-    at_b = (chunk.to(tl.int64) * G + group) * L
-    at_c = ((chunks + chunk).to(tl.int64) * G + group) * L
-    n = tl.arange(0, BN)
-    b = tl.load(rows + at_b * BN + t[:, None] * BN + n[None, :])
-    c = tl.load(rows + at_c * BN + t[:, None] * BN + n[None, :])
-    return c, b, tl.load(scales + at_c + t), tl.load(scales + at_b + t)
-
-
-@jit
-def score(a, b, a_scale, b_scale, HALF: tl.constexpr):
-    """The products of the rows of a and b, as an operand and its scale."""
-    return halve(product(a, tl.trans(b)) * a_scale[:, None] * b_scale[None, :], HALF)
+def load_half(rows, scales, half, chunk, chunks, group, G, L: tl.constexpr, BN: tl.constexpr):
+    """C and B in half a chunk, as `write_rows` writes them, and their scales."""
+    at_b = (chunk.to(tl.int64) * G + group) * 2 + half
+    at_c = ((chunks + chunk).to(tl.int64) * G + group) * 2 + half
+    SUB: tl.constexpr = L // 2
+    tile = tl.arange(0, SUB)[:, None] * BN + tl.arange(0, BN)[None, :]
+    b = tl.load(rows + at_b * (SUB * BN) + tile)
+    c = tl.load(rows + at_c * (SUB * BN) + tile)
+    return c, b, tl.load(scales + at_c), tl.load(scales + at_b)
 
 
 @jit

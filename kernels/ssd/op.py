@@ -56,7 +56,8 @@ def ssd(
     check_arguments(x, dt, A, B, C, D, z, dt_bias, initial_state, offsets)
     tensors = [x, dt, A, B, C, D, z, dt_bias, initial_state]
     given = (None if t is None else t.contiguous() for t in tensors)
-    y, state, _ = apply(_Ssd, *given, offsets, dt_softplus, reverse)
+    how = (offsets, dt_softplus, reverse, torch.is_grad_enabled())
+    y, state, _ = apply(_Ssd, *given, *how)
     return (y, state) if return_final_state else y
 
 
@@ -73,8 +74,12 @@ def _forward_on_cpu(
     offsets: Tensor | None,
     dt_softplus: bool,
     reverse: bool,
+    keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the outputs, the last states, and what the backward pass wants of this one."""
+    """Return the outputs, the last states, and what the backward pass wants of this one.
+
+    Without ``keep`` no backward pass can follow.
+    """
     given = chunked.Inputs(x, dt, A, B, C, D, z, dt_bias, initial_state)
     return chunked.forward(given, offsets, softplus=dt_softplus, reverse=reverse)
 
@@ -92,6 +97,7 @@ def _fake_forward(
     offsets: Tensor | None,
     dt_softplus: bool,
     reverse: bool,
+    keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     heads, width = x.shape[2:]
     groups, states = B.shape[2:]
@@ -100,7 +106,7 @@ def _fake_forward(
     if _has_kernels(x):
         from vidmamba.kernels.ssd.plan import kept_size
 
-        kept = kept_size(x, B, offsets)
+        kept = kept_size(x, B, offsets, inner=keep)
     return (
         torch.empty_like(x),
         x.new_empty(count_videos(x, offsets), heads, width, states, dtype=dtype),
@@ -115,8 +121,8 @@ def _forward_on_cuda(x: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
     # imported on first use: Triton is installed only where it can run
     from vidmamba.kernels.ssd.cuda import launch_forward
 
-    *given, offsets, softplus, reverse = others
-    return launch_forward(chunked.Inputs(x, *given), offsets, softplus, reverse)
+    *given, offsets, softplus, reverse, keep = others
+    return launch_forward(chunked.Inputs(x, *given), offsets, softplus, reverse, keep=keep)
 
 
 def _has_kernels(x: Tensor) -> bool:
@@ -185,7 +191,7 @@ def _fake_backward(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, ctx.softplus, ctx.reverse = inputs
+    *tensors, ctx.softplus, ctx.reverse, _ = inputs
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*tensors, output[2])
 
@@ -202,7 +208,7 @@ def _differentiate(
         *tensors, ctx.softplus, ctx.reverse,
     )  # fmt: skip
     given = [None if t is None else g for t, g in zip(tensors[:9], gradients, strict=True)]
-    return *given, None, None, None
+    return *given, None, None, None, None
 
 
 class _Ssd(torch.autograd.Function):
@@ -222,9 +228,10 @@ class _Ssd(torch.autograd.Function):
         offsets: Any,
         softplus: bool,
         reverse: bool,
+        keep: bool,
     ) -> tuple[Tensor, ...]:
         given = (x, dt, A, B, C, D, z, dt_bias, initial_state, offsets)
-        return _forward(*given, softplus, reverse)
+        return _forward(*given, softplus, reverse, keep)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:

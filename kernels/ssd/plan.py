@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 CHUNK = 128  # frames
-SHORT_CHUNK = 64  # of float32, whose tiles take twice the room; half as many with large states
+SHORT_CHUNK = 64  # of float32, whose tiles take twice the room
 # that a pass should have at least, where work can be divided so: an H100 has 132 multiprocessors. A
 # constant, so that a graph exported on one device is right on the next
 PROGRAMS = 264
@@ -24,13 +24,14 @@ class Plan(NamedTuple):
     BP: int  # width, rounded up to a tile
     half: bool  # whether chunk states are kept in 16 bits
 
-    def buffers(self, heads: int) -> dict[str, int]:
-        """Sizes in float32 of what one pass over the states leaves."""
-        total = self.chunks * heads
-        return {
-            "states": total * self.BP * self.BN // (2 if self.half else 1),
-            "scales": total,
-        }
+    def buffers(self, x: Tensor, *, inner: bool) -> list[int]:
+        """Sizes in float32 of a pass's states and their scales; of inner outputs and theirs."""
+        parts = 2 if self.half else 1
+        total = self.chunks * x.shape[2]
+        sizes = [total * self.BP * self.BN // parts, total]
+        if inner:
+            sizes += [-(-x.numel() // parts), total * self.L]
+        return [-(-size // 4) * 4 for size in sizes]  # each begins at 16 bytes
 
 
 def plan(x: Tensor, B: Tensor, offsets: Tensor | None) -> Plan:
@@ -38,7 +39,9 @@ def plan(x: Tensor, B: Tensor, offsets: Tensor | None) -> Plan:
     batch, frames, heads, width = x.shape
     BN, BP = round_up(int(B.shape[3])), round_up(int(width))
     half = x.dtype == torch.bfloat16
-    L = CHUNK if half else SHORT_CHUNK // (1 if BN * BP <= 128 * 64 else 2)
+    L = CHUNK if half else SHORT_CHUNK
+    if BN > 128 or (not half and BN * BP > 128 * 64):
+        L //= 2  # tiles would leave no room
     chunks_a_video = -(-frames // L)
     chunks = batch * chunks_a_video
     if offsets is not None:
@@ -52,6 +55,6 @@ def round_up(size: int) -> int:
     return max(16, 1 << (size - 1).bit_length())
 
 
-def kept_size(x: Tensor, B: Tensor, offsets: Tensor | None) -> Any:
-    """How many float32 numbers the forward pass keeps for the backward pass."""
-    return sum(plan(x, B, offsets).buffers(x.shape[2]).values())
+def kept_size(x: Tensor, B: Tensor, offsets: Tensor | None, *, inner: bool) -> Any:
+    """How many float32 numbers a forward pass keeps; with inner outputs, for a backward pass."""
+    return sum(plan(x, B, offsets).buffers(x, inner=inner))

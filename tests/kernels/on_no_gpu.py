@@ -48,7 +48,7 @@ def _current_device(device: Any) -> Iterator[None]:
     CURRENT.pop()
 
 
-def _compile(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
+def _compile(self: Any, grid: Any, *args: Any, **kwargs: Any) -> None:
     assert CURRENT, f"{self.__name__} would be launched on whichever GPU is the current one"
     assert all(size > 0 for size in grid), f"{self.__name__}: {grid}"
     mocks = [MockTensor(a.dtype) if isinstance(a, Tensor) else a for a in args]
@@ -128,23 +128,35 @@ def taps(dtype: torch.dtype, offsets: Tensor | None = None, **_: Any) -> None:
     _send_back(dilated_taps(x, first=8, gap=4, offsets=offsets), 1)
 
 
-def mixers(dtype: torch.dtype, **_: Any) -> None:
-    """Steps of whole mixers, of one video and of several."""
+def mixers(dtype: torch.dtype, offsets: Tensor | None = None, reverse: bool = False) -> None:
+    """Steps of whole mixers, of one video and of several; the nodes of autograd, both ways."""
+    from vidmamba.nn.mamba1_autograd import _Mamba1
     from vidmamba.nn.mamba2 import Mamba2Config, Mamba2Mixer
-    from vidmamba.nn.mixer import Mamba1Mixer, MambaConfig
+    from vidmamba.nn.mamba2_autograd import _Leave, _Mamba2
+    from vidmamba.nn.mixer import CausalMixer, Mamba1Mixer, MambaConfig
 
     with torch.device("cuda"):
-        both = Mamba1Mixer(128, MambaConfig()), Mamba2Mixer(128, Mamba2Config())
+        first, second = Mamba1Mixer(128, MambaConfig()), Mamba2Mixer(128, Mamba2Config())
+    both: tuple[CausalMixer, CausalMixer] = (first, second)
     for mixer in both:
         for parameter in mixer.parameters():
             parameter.data = parameter.data.to(dtype)
+    x, y = (torch.randn(1, 700, n, device="cuda", dtype=dtype) for n in (128, 256))
+    how = (None, None, offsets)
+    with torch.no_grad():
+        given = (x, *first._weights()[:-1], *how, reverse, False, True)
+        operators.run_both_ways(_Mamba1, given)
+        *inside, norm, out_proj = second._weights()
+        operators.run_both_ways(_Mamba2, (x, *inside, *how, 1, reverse, False, True))
+        operators.run_both_ways(_Leave, (y, norm, out_proj, 1, 1e-5))
+    for mixer in both:
         with torch.no_grad():
             for videos in (1, 20):
                 frame = torch.randn(videos, 128, device="cuda", dtype=dtype)
                 mixer.step(frame, mixer.empty_state(videos))
 
 
-RUNS = {
+RUNS: dict[str, Any] = {
     "causal_conv1d": conv, "dilated_taps": taps, "rms_norm": norm, "selective_scan": scan,
     "ssd": heads, "mixers": mixers,
 }  # fmt: skip
@@ -153,7 +165,7 @@ RUNS = {
 def main() -> None:
     """Compile the kernels of one operator in the dtypes and forms that differ."""
     operators.define = _define_and_remember
-    jit._Found.run = _compile  # type: ignore[method-assign]
+    jit._Found.launch = _compile  # type: ignore[method-assign]
     driver.set_active(_device())
     card: dict[str, Any] = {
         "get_device_properties": lambda *_: SimpleNamespace(multi_processor_count=132),
@@ -161,7 +173,8 @@ def main() -> None:
         "device": _current_device,
     }
     run = RUNS[sys.argv[1]]
-    with mock.patch.multiple(torch.cuda, **card), FakeTensorMode(), RunOnCuda():
+    none_is = mock.patch.object(torch._C, "_cuda_getDevice", return_value=-1, create=True)
+    with none_is, mock.patch.multiple(torch.cuda, **card), FakeTensorMode(), RunOnCuda():
         offsets = torch.empty(3, dtype=torch.int32, device="cuda")
         run(torch.bfloat16)
         run(torch.float32, offsets=offsets, reverse=True)

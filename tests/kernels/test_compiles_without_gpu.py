@@ -13,10 +13,13 @@ KERNELS = {
     "dilated_taps": {"_forward_kernel", "_backward_kernel"},
     "rms_norm": {"_forward_kernel", "_backward_kernel"},
     "selective_scan": {
-        "chunk_ends_kernel", "outputs_kernel", "gradients_kernel", "projection_grads_kernel"
+        "chunk_ends_kernel", "gradients_kernel", "outputs_kernel", "prepare_kernel", "sums_kernel"
     },
     "ssd": {"walk_kernel", "outputs_kernel", "frame_grads_kernel", "step_grads_kernel"},
-    "mixers": {"enter_kernel", "leave_kernel", "mamba1_scan_kernel", "mamba2_scan_kernel"},
+    "mixers": {
+        "enter_kernel", "leave_kernel", "mamba1_scan_kernel", "mamba2_scan_kernel", "_cut_kernel",
+        "_join_kernel",
+    },
 }  # fmt: skip
 """Some that each launches; a renamed one is missed here, so that none is left out unseen."""
 

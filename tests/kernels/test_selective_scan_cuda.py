@@ -7,7 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidmamba.kernels.selective_scan import checks, selective_scan, selective_scan_reference
+from vidmamba.kernels.selective_scan import (
+    checks,
+    plan,
+    selective_scan,
+    selective_scan_reference,
+)
 
 pytestmark = [
     pytest.mark.gpu,
@@ -74,7 +79,19 @@ def test_gradients_match_the_reference_in_chunks_of_many_segments(
     frames: int, reverse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "CUDA_PROGRAMS", 1)  # chunks as long as if there were much work
-    arguments = make_arguments(frames, 72, torch.float32)
+    check_gradients(make_arguments(frames, 72, torch.float32), reverse)
+
+
+@pytest.mark.parametrize("choice", [(64, 1, 192), (128, 2, 64), (192, 1, 128)])
+def test_gradients_match_the_reference_however_their_work_is_divided(
+    choice: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "CUDA_PROGRAMS", 1)
+    monkeypatch.setattr(plan, "_choose", lambda *_: choice)
+    check_gradients(make_arguments(700, 136, torch.float32), reverse=False)
+
+
+def check_gradients(arguments: dict[str, Any], reverse: bool) -> None:
     leaves = {name: t.detach().requires_grad_() for name, t in arguments.items()}
     exact = {name: t.detach().double().cpu().requires_grad_() for name, t in arguments.items()}
     y = selective_scan(**leaves, delta_softplus=True, reverse=reverse)

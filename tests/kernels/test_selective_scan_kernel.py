@@ -12,8 +12,9 @@ import torch
 
 pytest.importorskip("triton")
 
-from vidmamba.kernels.selective_scan import selective_scan_reference
-from vidmamba.kernels.selective_scan.cuda import launch_backward, launch_forward
+from vidmamba.kernels.selective_scan import checks, plan, selective_scan_reference
+from vidmamba.kernels.selective_scan.cuda import launch_forward
+from vidmamba.kernels.selective_scan.cuda_backward import launch_backward
 from vidmamba.kernels.selective_scan.kernel_lanes import (
     _SLICE,
     _write_sums_of_eight,
@@ -71,16 +72,27 @@ def test_kernels_match_the_reference_on_awkward_shapes(
     check(batch, frames, width, bounds, reverse)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("frames", "width", "choice"), [(10, 100, (32, 1, 64)), (200, 3, (192, 1, 64))]
+)
+def test_kernels_match_the_reference_in_passes_over_channels_and_in_longer_chunks(
+    frames: int, width: int, choice: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if frames > choice[0]:
+        monkeypatch.setattr(checks, "CUDA_PROGRAMS", 0)  # so that the forward pass keeps segments
+    monkeypatch.setattr(plan, "_choose", lambda *_: choice)
+    check(1, frames, width, None, False)
+
+
 @pytest.mark.parametrize("by_products", [False, True])
 def test_the_exchanges_between_lanes_sum_each_value_over_all_lanes(by_products: bool) -> None:
-    frames, lane = 4, np.arange(32)
-    values = np.random.default_rng(0).integers(-99, 99, (frames, 2 * _SLICE, 32)).astype(float)
-    columns = [(lane // 4 == i).astype(float) for i in range(_SLICE)]
+    lane = np.arange(32)
+    values = np.random.default_rng(0).integers(-99, 99, (4, 16, 32)).astype(float)
+    columns = [(lane // 4 == i).astype(float) for i in range(8)]
     of_four = _write_sums_of_four_by_products() if by_products else _write_sums_of_four_exactly()
-    sums = [run_ptx(of_four, [*values[frame], *columns]) for frame in range(frames)]
-    unused = [np.full(32, np.nan)] * (_SLICE - 4)
-    given = [register for frame in range(frames) for register in (*sums[frame][:4], *unused)]
-    pair = run_ptx(_write_sums_of_eight(), [*given, np.full(32, 1024)])
+    sums = [sum_ for four in values for sum_ in run_ptx(of_four, [*four, *columns])]
+    pair = run_ptx(_write_sums_of_eight(), [*sums, np.full(32, 1024)])
     for k in range(2):
         np.testing.assert_array_equal(pair[k], values.sum(2)[lane // 8, lane % 8 * 2 + k])
 
@@ -99,7 +111,7 @@ OPERATIONS: dict[str, Any] = {
 
 
 def run_ptx(ptx: str, given: list[Any]) -> list[Any]:
-    """Run PTX of eight outputs here, every register an array of one number a lane."""
+    """Run PTX of four outputs here, every register an array of one number a lane."""
     room = np.full(2**12, np.nan)
     registers: dict[str, Any] = {"%laneid": np.arange(32)}
     registers |= {f"${_SLICE + i}": register for i, register in enumerate(given)}
@@ -146,8 +158,8 @@ from vidmamba.kernels.selective_scan.kernel_outputs import outputs_kernel
 states, precise = int(sys.argv[1]), bool(int(sys.argv[2]))
 constants = dict(
     N=states, HAS_SKIP=True, HAS_Z=True, HAS_BIAS=True, SOFTPLUS=True, REVERSE=False, PACKED=False,
-    EVEN=True, WHOLE=False, FRAMES=64, BLOCK=32, ROWS=max(states, 16), ROOM=states <= 16,
-    NATIVE=True, PRECISE=precise, EXACT=precise, TILE=8, BACKWARD=True, KEPT=1,
+    EVEN=True, WHOLE=False, BLOCK=32, ROWS=max(states, 16), ROOM=states <= 16,
+    NATIVE=True, PRECISE=precise, EXACT=precise, TILE=8, BACKWARD=True, KEEP=False, EARLY=True,
 )
 for kernel in (gradients_kernel, chunk_ends_kernel, outputs_kernel):
     types = {name: "i32" if name in LOOSE else "*fp32" for name in kernel.arg_names}
@@ -182,7 +194,7 @@ def test_a_lane_holds_all_states_of_one_channel(states: int, precise: bool) -> N
     for text in run.stdout.split("end of kernel")[:-1]:
         layouts = dict(re.findall(r"(#blocked\d*) = (#ttg.blocked<.*>)", text))
         operands = re.findall(
-            r"elementwise_inline_asm.*?packed_element = [48].*?: .*?tensor<\d+x32xf32, "
+            r"elementwise_inline_asm.*?packed_element = 4.*?: .*?tensor<\d+x32xf32, "
             r"(#blocked\d*)>",
             text,
         )

@@ -117,9 +117,10 @@ def test_derivatives_are_right_in_float64() -> None:
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 def test_is_a_well_formed_operator(device: torch.device) -> None:
     inputs = moved(make_inputs((2, 5, 2, 3, 1, 4)), device)
-    torch.library.opcheck(torch.ops.vidmamba.ssd.default, (*inputs.values(), None, True, False))
+    how = (None, True, False, True)
+    torch.library.opcheck(torch.ops.vidmamba.ssd.default, (*inputs.values(), *how))
     given = [t.detach() for t in inputs.values()]
-    y, state, kept = torch.ops.vidmamba.ssd(*given, None, True, False)
+    y, state, kept = torch.ops.vidmamba.ssd(*given, *how)
     torch.library.opcheck(
         torch.ops.vidmamba.ssd_backward.default, (y, state, *given, None, kept, True, False)
     )

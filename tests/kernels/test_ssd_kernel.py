@@ -51,11 +51,13 @@ def check(
     tensors: Any = (None if n in absent else drawn[n].to(DEVICE) for n in Inputs._fields)
     given = Inputs(*tensors)
     place = None if offsets is None else offsets.to(DEVICE)
-    y, final, kept = launch_forward(given, place, True, reverse)
+    alone, _, _ = launch_forward(given, place, True, reverse, keep=False)
+    y, final, kept = launch_forward(given, place, True, reverse, keep=True)
     grad_y, grad_final = (w.to(DEVICE) for w in weights)
     grads = launch_backward(grad_y, grad_final, given, place, kept, True, reverse)
     for name, ours, exactly in [
         ("y", y, y64),
+        ("y without gradients", alone, y64),
         ("final", final, final64),
         *((n, g, expected.get(n)) for n, g in zip(Inputs._fields, grads, strict=True)),
     ]:

@@ -1,5 +1,6 @@
 """The Mamba-1 mixer against Hugging Face's, and the invariants that long video needs."""
 
+import copy
 from typing import Any
 
 import jaxtyping
@@ -107,6 +108,62 @@ def test_a_cuda_graph_captures_the_step() -> None:
         x.copy_(frame)
         graph.replay()
         assert torch.equal(y, mixer.step(frame, alone))
+
+
+def gradients(mixer: torch.nn.Module, x: torch.Tensor, grad: torch.Tensor) -> list[torch.Tensor]:
+    """What comes out, and the gradients of what went in and of the parameters."""
+    y = mixer(x)
+    return [y, *torch.autograd.grad(y, [x, *mixer.parameters()], grad)]
+
+
+def both_directions(width: int) -> Bidirectional:
+    """The mixers of Mamba-1 and Mamba-2, one along time and one against it."""
+    against = Mamba2Mixer(width, Mamba2Config(head_size=16), reverse=True)
+    return Bidirectional(Mamba1Mixer(width, MambaConfig()), against)
+
+
+@pytest.mark.gpu
+def test_graphs_of_both_passes_give_what_launches_one_by_one_give() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    mixer = both_directions(32).cuda()
+    x, grad = torch.randn(2, 2, 300, 32, device="cuda").unbind()
+    # first of all: a graph must not meet what is left of a pass outside
+    graphed: Any = torch.cuda.make_graphed_callables(
+        copy.deepcopy(mixer), (x.clone().requires_grad_(),)
+    )
+    given = [gradients(m, x.clone().requires_grad_(), grad) for m in (graphed, mixer)]
+    for actual, expected in zip(*given, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.gpu
+def test_directions_that_run_at_once_give_what_each_gives_alone() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    mixer = both_directions(64).cuda()
+    x, grad = torch.randn(2, 2, 5000, 64, device="cuda").unbind()
+    x.requires_grad_()
+    alone = [gradients(m, x, grad / 2) for m in (mixer.along, mixer.against)]
+    (y_along, x_along, *along), (y_against, x_against, *against) = alone
+    expected = [(y_along + y_against) / 2, x_along + x_against, *along, *against]
+    for _ in range(5):
+        for actual, wanted in zip(gradients(mixer, x, grad), expected, strict=True):
+            torch.testing.assert_close(actual, wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.gpu
+def test_a_mixer_on_another_gpu_than_the_current_one_gives_the_same() -> None:
+    if torch.cuda.device_count() < 2:
+        pytest.skip("fewer than two CUDA devices")
+    mixer = both_directions(32)
+    x, grad = torch.randn(2, 2, 300, 32).unbind()
+    seen = [
+        [t.cpu() for t in gradients(mixer.to(gpu), x.to(gpu).requires_grad_(), grad.to(gpu))]
+        for gpu in ("cuda:0", "cuda:1")
+    ]
+    for first, second in zip(*seen, strict=True):
+        assert torch.equal(first, second)
 
 
 @torch.no_grad()

@@ -13,13 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-import vidmamba.kernels.causal_conv1d
-import vidmamba.kernels.selective_scan  # noqa: F401 (both register their operators)
-from vidmamba.kernels.operators import apply
+import vidmamba.kernels.causal_conv1d.among
+import vidmamba.kernels.scan_inputs
+import vidmamba.kernels.selective_scan  # noqa: F401 (all three register their operators)
+from vidmamba.kernels.operators import apply, nearest
 
-ops = torch.ops.vidmamba
-
-SHORT = 2**13
+SHORT = 2**14
 """Frames of a batch up to which the backward pass computes nothing again."""
 
 
@@ -67,6 +66,7 @@ class _Mamba1(torch.autograd.Function):
     """All but out_proj; what it returns after the states is kept for the backward pass."""
 
     generate_vmap_rule = True
+    results = 3
 
     @staticmethod
     @no_type_check  # Dynamo cannot trace a run-time type checker inside these
@@ -87,19 +87,19 @@ class _Mamba1(torch.autograd.Function):
         keep_state: bool,
         keep_chunks: bool,
     ) -> tuple[Tensor, ...]:
-        inner, rank, states = taps.shape[0], dt_proj.shape[1], A_log.shape[1]
+        ops, inner = nearest(x), taps.shape[0]
         # one batched product, whose halves need not be cut apart
         halves = torch.bmm(as_rows(x).expand(2, -1, -1), in_proj.view(2, inner, -1).mT)
         value, gate = (half.view(*x.shape[:2], inner) for half in halves.unbind())
-        u, conv = ops.causal_conv1d.default(
+        u, conv = ops.causal_conv1d(
             value, taps.flatten(1), conv_bias, conv, offsets, True, reverse, keep_state
         )
-        low, A = F.linear(u, x_proj), -A_log.float().exp()
-        step, projections = low.split_with_sizes([rank, 2 * states], dim=-1)
-        projections = projections.view(*x.shape[:2], 2, states).movedim(2, 0).contiguous()
-        B, C = projections.unbind()
+        low = F.linear(u, x_proj)
+        step = low[..., : dt_proj.shape[1]]
         delta = F.linear(step, dt_proj)
-        y, scan, chunks = ops.selective_scan.default(
+        projections, A = ops.scan_inputs(low, A_log)
+        B, C = projections.unbind()
+        y, scan, chunks = ops.selective_scan(
             u, delta, A, B, C, D, gate, dt_bias, scan, offsets, True, reverse, keep_chunks
         )
         again = (u, delta) if is_short(x) else (None, None)
@@ -125,12 +125,14 @@ class _Mamba1(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         (x, in_proj, taps, conv_bias, x_proj, dt_proj, dt_bias, A_log, D, conv, scan, offsets,
          value, gate, step, projections, A, chunks, u, delta) = ctx.saved_tensors  # fmt: skip
-        convolution = (value, taps.flatten(1), conv_bias, conv, offsets, True, ctx.reverse)
+        ops, taps = nearest(x), taps.flatten(1)
+        convolution = (value, taps, conv_bias, conv, offsets)
         if u is None:
-            u, delta = ops.causal_conv1d.default(*convolution, False)[0], F.linear(step, dt_proj)
+            u, _ = ops.causal_conv1d(*convolution, True, ctx.reverse, False)
+            delta = F.linear(step, dt_proj)
         x, frames = as_rows(x), x.shape
         (grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_gate, grad_bias, grad_scan) = (
-            ops.selective_scan_backward.default(
+            ops.selective_scan_backward(
                 None if grad_y is None else grad_y.contiguous(),
                 None if grad_scan is None else grad_scan.contiguous(), u, delta, A,
                 *projections.unbind(), D, gate, dt_bias, scan, offsets, chunks, True, ctx.reverse,
@@ -139,22 +141,22 @@ class _Mamba1(torch.autograd.Function):
         del gate, chunks, delta
         step, rows = as_rows(step), as_rows(grad_delta)
         grad_dt_proj = rows.t() @ step
-        grad_low = torch.cat([rows @ dt_proj, as_rows(grad_B), as_rows(grad_C)], dim=-1)
+        grad_low, grad_A_log = ops.scan_inputs_backward(
+            rows @ dt_proj, grad_B, grad_C, grad_A, A, A_log
+        )
         del grad_delta, rows
         grad_x_proj = grad_low.t() @ as_rows(u)
         as_rows(grad_u).addmm_(grad_low, x_proj)
         del u
-        grad_value, grad_taps, grad_conv_bias, grad_conv = ops.causal_conv1d_backward.default(
-            grad_u, grad_conv.contiguous() if ctx.keep_state and grad_conv is not None else None,
-            *convolution,
+        grads, grad_taps, grad_conv_bias, grad_conv = ops.causal_conv1d_among(
+            grad_u, None, None,
+            grad_conv.contiguous() if ctx.keep_state and grad_conv is not None else None,
+            *convolution, None, grad_gate, True, ctx.reverse,
         )  # fmt: skip
-        del grad_u, value, convolution
-        # glued, which costs less than twice as many products
-        grads = torch.cat([as_rows(grad_value), as_rows(grad_gate)], dim=-1)
-        del grad_value, grad_gate
+        del grad_u, value, convolution, grad_gate
         return (
             (grads @ in_proj).view(frames), grads.t() @ x, grad_taps.unsqueeze(1), grad_conv_bias,
-            grad_x_proj, grad_dt_proj, grad_bias, (grad_A * A).to(A_log.dtype), grad_D,
+            grad_x_proj, grad_dt_proj, grad_bias, grad_A_log, grad_D,
             None if conv is None else grad_conv, None if scan is None else grad_scan,
             None, None, None, None,
         )  # fmt: skip

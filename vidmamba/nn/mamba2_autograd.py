@@ -7,13 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-import vidmamba.kernels.causal_conv1d
+import vidmamba.kernels.causal_conv1d.among
 import vidmamba.kernels.rms_norm
-import vidmamba.kernels.ssd  # noqa: F401 (all three register their operators)
-from vidmamba.kernels.operators import apply
+import vidmamba.kernels.scan_inputs
+import vidmamba.kernels.ssd  # noqa: F401 (all four register their operators)
+from vidmamba.kernels.operators import apply, nearest
 from vidmamba.nn.mamba1_autograd import as_rows, is_short
-
-ops = torch.ops.vidmamba
 
 
 class Weights(NamedTuple):
@@ -48,7 +47,8 @@ def mamba2(
         cast = {"in_proj": weights.in_proj.to(dtype), "out_proj": weights.out_proj.to(dtype)}
         x, weights = x.to(dtype), weights._replace(**cast)
     *inside, norm, out_proj = weights
-    y, conv, scan, *_ = apply(_Mamba2, x, *inside, conv, scan, offsets, groups, reverse, keep_state)
+    how = (groups, reverse, keep_state, torch.is_grad_enabled())
+    y, conv, scan, *_ = apply(_Mamba2, x, *inside, conv, scan, offsets, *how)
     # nodes of their own, so that y is let go of before the rest of the backward pass begins
     return apply(_Leave, y, norm, out_proj, groups, eps), conv, scan
 
@@ -57,6 +57,7 @@ class _Mamba2(torch.autograd.Function):
     """All up to the gate; what it returns after the states is kept for the backward pass."""
 
     generate_vmap_rule = True
+    results = 3
 
     @staticmethod
     @no_type_check  # Dynamo cannot trace a run-time type checker inside these
@@ -74,33 +75,30 @@ class _Mamba2(torch.autograd.Function):
         groups: int,
         reverse: bool,
         keep_state: bool,
+        keep: bool,
     ) -> tuple[Tensor, ...]:
-        heads, channels = A_log.shape[0], taps.shape[0]
+        ops, heads, channels = nearest(x), A_log.shape[0], taps.shape[0]
         inner = in_proj.shape[0] - channels - heads
         # products of their own, so that nothing has to be cut apart
-        rows = as_rows(x)
-        wide = torch.bmm(rows.expand(2, -1, -1), in_proj[: 2 * inner].view(2, inner, -1).mT)
-        gate, value = (half.view(*x.shape[:2], inner) for half in wide.unbind())
-        both = F.linear(x, in_proj[2 * inner : inner + channels])
+        gate = F.linear(x, in_proj[:inner])
+        frames = F.linear(x, in_proj[inner : inner + channels])
         step = F.linear(x, in_proj[inner + channels :])
-        (u, left), (mixed, right) = (
-            ops.causal_conv1d.default(*given, keep_state)
-            for given in _convolutions(value, both, taps, conv_bias, conv, offsets, reverse)
-        )
-        A = -A_log.to(torch.promote_types(A_log.dtype, torch.float32)).exp()
-        projections = mixed.view(*x.shape[:2], 2, groups, -1).movedim(2, 0).contiguous()
-        y, scan, kept = ops.ssd.default(
-            as_heads(u, heads), step, A, *projections.unbind(), D,
-            as_heads(gate, heads), dt_bias, scan, offsets, True, reverse,
+        mixed, conv = ops.causal_conv1d_apart(
+            frames, taps.flatten(1), conv_bias, conv, offsets, True, reverse, keep_state,
+            inner, (channels - inner) // 2,
         )  # fmt: skip
-        conv = torch.cat([left, right], dim=-1) if keep_state else left
-        again = u if is_short(x) else None
-        return y.flatten(-2), conv, scan, gate, value, both, step, projections, A, kept, again
+        A = ops.scan_rates(A_log)
+        u, B, C = _parts(mixed, frames, inner, heads, groups)
+        y, scan, kept = ops.ssd(
+            u, step, A, B, C, D, as_heads(gate, heads), dt_bias, scan, offsets, True, reverse, keep
+        )
+        again = mixed if is_short(x) else None
+        return y.flatten(-2), conv, scan, gate, frames, step, A, kept, again
 
     @staticmethod
     @no_type_check
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        *tensors, ctx.groups, ctx.reverse, ctx.keep_state = inputs
+        *tensors, ctx.groups, ctx.reverse, ctx.keep_state, _ = inputs
         ctx.mark_non_differentiable(*(t for t in output[3:] if t is not None))
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors, *output[3:])
@@ -116,39 +114,32 @@ class _Mamba2(torch.autograd.Function):
         *_: Any,
     ) -> tuple[Tensor | None, ...]:
         (x, in_proj, taps, conv_bias, dt_bias, A_log, D, conv, scan, offsets,
-         gate, value, both, step, projections, A, kept, u) = ctx.saved_tensors  # fmt: skip
-        heads, inner = A_log.shape[0], value.shape[-1]
-        given = _convolutions(value, both, taps, conv_bias, conv, offsets, ctx.reverse)
-        u = ops.causal_conv1d.default(*given[0], False)[0] if u is None else u
+         gate, frames, step, A, kept, mixed) = ctx.saved_tensors  # fmt: skip
+        ops, heads, inner = nearest(x), A_log.shape[0], gate.shape[-1]
+        convolution = (frames, taps.flatten(1), conv_bias, conv, offsets)
+        if mixed is None:
+            mixed, _ = ops.causal_conv1d_apart(
+                *convolution, True, ctx.reverse, False, inner, (taps.shape[0] - inner) // 2
+            )
+        u, B, C = _parts(mixed, frames, inner, heads, ctx.groups)
         (grad_u, grad_step, grad_A, grad_B, grad_C, grad_D, grad_gate, grad_bias, grad_scan) = (
-            ops.ssd_backward.default(
+            ops.ssd_backward(
                 None if grad_y is None else as_heads(grad_y.contiguous(), heads),
-                None if grad_scan is None else grad_scan.contiguous(),
-                as_heads(u, heads), step, A, *projections.unbind(), D,
+                None if grad_scan is None else grad_scan.contiguous(), u, step, A, B, C, D,
                 as_heads(gate, heads), dt_bias, scan, offsets, kept, True, ctx.reverse,
             )
         )  # fmt: skip
-        del u, gate, kept
-        tails = _tails(inner, grad_conv if ctx.keep_state else None)
-        grad_value, *left = ops.causal_conv1d_backward.default(
-            grad_u.flatten(-2), tails[0], *given[0]
-        )
-        del grad_u
-        grad_both, *right = ops.causal_conv1d_backward.default(
-            torch.cat([grad_B, grad_C], dim=-2).flatten(-2), tails[1], *given[1]
-        )
-        del given, value, both
-        grad_taps, grad_conv_bias = (
-            torch.cat(pair) for pair in zip(left[:2], right[:2], strict=True)
-        )
-        grads = torch.cat([grad_gate.flatten(-2), grad_value, grad_both, grad_step], dim=-1)
-        grads = as_rows(grads)
-        del grad_gate, grad_value, grad_both
+        del mixed, u, B, C, gate, kept
+        grads, grad_taps, grad_conv_bias, grad_conv = ops.causal_conv1d_among(
+            grad_u.flatten(-2), grad_B.flatten(-2), grad_C.flatten(-2),
+            grad_conv.contiguous() if ctx.keep_state and grad_conv is not None else None,
+            *convolution, grad_gate.flatten(-2), grad_step, True, ctx.reverse,
+        )  # fmt: skip
+        del grad_u, grad_gate, frames, convolution
         return (
             (grads @ in_proj).view_as(x), grads.t() @ as_rows(x), grad_taps.unsqueeze(1),
             grad_conv_bias, grad_bias, (grad_A * A).to(A_log.dtype), grad_D,
-            None if conv is None else torch.cat([left[2], right[2]], dim=-1),
-            None if scan is None else grad_scan, None, None, None, None,
+            None if conv is None else grad_conv, None if scan is None else grad_scan, *[None] * 5,
         )  # fmt: skip
 
 
@@ -160,7 +151,7 @@ class _Leave(torch.autograd.Function):
     @staticmethod
     @no_type_check
     def forward(y: Tensor, norm: Tensor, out_proj: Tensor, groups: int, eps: float) -> Tensor:
-        return F.linear(ops.rms_norm.default(y, norm, groups, eps), out_proj)
+        return F.linear(nearest(y).rms_norm(y, norm, groups, eps), out_proj)
 
     @staticmethod
     @no_type_check
@@ -174,7 +165,7 @@ class _Leave(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         y, norm, out_proj = ctx.saved_tensors
         grad = as_rows(grad)
-        grad_y, grad_norm, normed = ops.rms_norm_backward.default(
+        grad_y, grad_norm, normed = nearest(y).rms_norm_backward(
             (grad @ out_proj).view_as(y), y, norm, *ctx.how, True
         )
         return grad_y, grad_norm, grad.t() @ as_rows(normed), None, None
@@ -185,26 +176,11 @@ def as_heads(x: Tensor, heads: int) -> Tensor:
     return x.view(*x.shape[:2], heads, -1)
 
 
-def _convolutions(
-    value: Tensor,
-    both: Tensor,
-    taps: Tensor,
-    bias: Tensor,
-    conv: Tensor | None,
-    offsets: Tensor | None,
-    reverse: bool,
-) -> list[tuple[Any, ...]]:
-    """What the convolution takes for the values, and for B with C."""
-    inner, (first, second) = value.shape[-1], _tails(value.shape[-1], conv)
-    taps = taps.flatten(1)
-    return [
-        (value, taps[:inner], bias[:inner], first, offsets, True, reverse),
-        (both, taps[inner:], bias[inner:], second, offsets, True, reverse),
-    ]
-
-
-def _tails(inner: int, conv: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """A state of the convolution, cut likewise."""
-    if conv is None:
-        return None, None
-    return conv[..., :inner].contiguous(), conv[..., inner:].contiguous()
+def _parts(
+    mixed: Tensor, frames: Tensor, inner: int, heads: int, groups: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The convolution's results for the scan: values by heads, B and C by groups."""
+    size = frames.shape[0] * frames.shape[1] * inner
+    u, projections = mixed[:size].view(*frames.shape[:2], heads, -1), mixed[size:]
+    B, C = projections.view(2, *frames.shape[:2], groups, -1).unbind()
+    return u, B, C

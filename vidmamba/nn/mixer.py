@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from vidmamba.kernels.mixer_step import mamba1_step
 from vidmamba.nn.mamba1_autograd import Weights, mamba1
+from vidmamba.nn.streams import at_once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +188,12 @@ class Bidirectional(nn.Module):
         self, x: Float[Tensor, "B T D"], *, offsets: Tensor | None = None
     ) -> Float[Tensor, "B T D"]:
         """Mix whole videos in both directions."""
-        return (self.along(x, offsets=offsets) + self.against(x, offsets=offsets)) / 2
+        along, against = at_once(
+            partial(self.along, x, offsets=offsets),
+            partial(self.against, x, offsets=offsets),
+            x.device,
+        )
+        return (along + against) / 2
 
 
 def _piece_length(x: Tensor) -> int:

@@ -1,0 +1,144 @@
+"""The convolution as mixers want it: its results in parts, its gradients among others.
+
+Operators without gradients of their own, called between the lines of a mixer's; each saves the
+launches that would cut results apart, or glue gradients together, before the next product.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidmamba.kernels.causal_conv1d.op import (
+    backward_on_cpu,
+    conv_on_cpu,
+    fake_backward,
+    fake_conv,
+)
+from vidmamba.kernels.operators import define
+
+
+def _apart_on_cpu(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    offsets: Tensor | None,
+    silu: bool,
+    reverse: bool,
+    keep_state: bool,
+    first: int,
+    further: int,
+) -> tuple[Tensor, Tensor]:
+    """Convolve; the results' first channels lie together, and behind them every ``further``."""
+    given = (x, weight, bias, initial_state, offsets)
+    y, last = conv_on_cpu(*given, silu, reverse, keep_state)
+    sizes = [first] + [further] * ((x.shape[2] - first) // further)
+    return torch.cat([part.flatten() for part in y.split(sizes, dim=-1)]), last
+
+
+def _apart_on_cuda(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    offsets: Tensor | None,
+    silu: bool,
+    reverse: bool,
+    keep_state: bool,
+    first: int,
+    further: int,
+) -> tuple[Tensor, Tensor]:
+    # imported on first use: Triton is installed only where it can run
+    from vidmamba.kernels.causal_conv1d.kernel import launch_conv
+
+    how: dict[str, Any] = {"silu": silu, "reverse": reverse, "keep_state": keep_state}
+    y, last = launch_conv(x, weight, bias, initial_state, offsets, **how, parts=(first, further))
+    return y.flatten(), last
+
+
+def _fake_apart(x: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+    y, last = fake_conv(x, *others[:-2])
+    return y.flatten(), last
+
+
+def _among_on_cpu(
+    grad_y: Tensor,
+    grad_second: Tensor | None,
+    grad_third: Tensor | None,
+    grad_last: Tensor | None,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    offsets: Tensor | None,
+    before: Tensor | None,
+    after: Tensor | None,
+    silu: bool,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the convolution's gradients, from those of one part or of three.
+
+    The gradients of x stand in the rows of a matrix between those that are ``before`` and
+    ``after``, gradients of other results of the product that x is from.
+    """
+    parts = [t for t in (grad_y, grad_second, grad_third) if t is not None]
+    whole = grad_y if len(parts) == 1 else torch.cat(parts, dim=-1)
+    given = (x, weight, bias, initial_state, offsets, silu, reverse)
+    grad_x, *others = backward_on_cpu(whole, grad_last, *given)
+    row = [t for t in (before, grad_x, after) if t is not None]
+    grad_weight, grad_bias, grad_state = others
+    return torch.cat(row, dim=-1).flatten(0, 1), grad_weight, grad_bias, grad_state
+
+
+def _among_on_cuda(
+    grad_y: Tensor,
+    grad_second: Tensor | None,
+    grad_third: Tensor | None,
+    grad_last: Tensor | None,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    offsets: Tensor | None,
+    before: Tensor | None,
+    after: Tensor | None,
+    silu: bool,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    from vidmamba.kernels.causal_conv1d.kernel_backward import launch_conv_backward
+
+    apart = None
+    if grad_second is not None and grad_third is not None:
+        apart = grad_second, grad_third
+    grad_x, grad_weight, grad_bias, grad_state = launch_conv_backward(
+        grad_y, grad_last, x, weight, bias, initial_state, offsets, silu=silu, reverse=reverse,
+        apart=apart, before=before, after=after,
+    )  # fmt: skip
+    return grad_x.flatten(0, 1), grad_weight, grad_bias, grad_state
+
+
+def _fake_among(
+    grad_y: Tensor,
+    grad_second: Tensor | None,
+    grad_third: Tensor | None,
+    grad_last: Tensor | None,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    initial_state: Tensor | None,
+    offsets: Tensor | None,
+    before: Tensor | None,
+    after: Tensor | None,
+    silu: bool,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    given = (x, weight, bias, initial_state, offsets, silu, reverse)
+    _, grad_weight, grad_bias, grad_state = fake_backward(grad_y, grad_last, *given)
+    width = sum(t.shape[2] for t in (before, x, after) if t is not None)
+    rows = x.shape[0] * x.shape[1]
+    return x.new_empty(rows, width), grad_weight, grad_bias, grad_state
+
+
+define("causal_conv1d_apart", cpu=_apart_on_cpu, cuda=_apart_on_cuda, fake=_fake_apart)
+define("causal_conv1d_among", cpu=_among_on_cpu, cuda=_among_on_cuda, fake=_fake_among)
