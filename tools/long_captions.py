@@ -55,7 +55,8 @@ WIDTH = CAPTIONER.stack.width
 # five convolutions, each of twice the reach of the one before
 NEAR = replace(ALONE, stack=StackConfig(width=WIDTH, depth=5, pattern="C"))
 MODELS: dict[str, CaptionerConfig] = {
-    "31 frames around, slots": replace(NEAR, event_slots=CAPTIONER.event_slots),
+    # twenty events while training, 140 afterwards: as many equal ones as would make up for it
+    "31 frames around, slots": replace(NEAR, event_slots=4, event_stretch=16.0),
     "31 frames around": NEAR,
     "Mamba over frames": ALONE,
     "frames alone": replace(ALONE, stack=StackConfig(width=WIDTH, depth=0)),

@@ -51,7 +51,7 @@ class CaptionerConfig:
     was seen hundreds of events before has the name that it had then. 0 leaves each sentence its
     window."""
 
-    event_stretch: float = 16.0
+    event_stretch: float = 1.0
     """In training each event counts as up to so many equal ones, drawn a video, so that slots are
     kept for as many times the events that training videos have; 1 is off."""
 
