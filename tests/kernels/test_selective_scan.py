@@ -207,25 +207,23 @@ def test_gradients_are_the_same_bits_on_any_number_of_threads(device: torch.devi
 
 def test_states_that_decay_slowly_do_not_drift(device: torch.device) -> None:
     # a state remembers some ten thousand frames: errors of one rounding a frame would reach 1e-4.
-    # Outputs are judged beside what they are sums of: here, differences of states that are alike
+    # C adds the states, which are alike: their difference would measure its own cancelling
     frames, width, states = 30_000, 16, 2
-    u, C = torch.randn(1, frames, width), torch.randn(states)
+    u, C = torch.randn(1, frames, width), 0.5 + torch.rand(states)
     delta = 1e-3 * (1 + torch.rand(1, frames, width))
     A = -0.1 * (1 + torch.rand(width, states))
-    h, expected, summed = np.zeros((width, states)), np.empty((frames, width)), 0.0
+    h, expected = np.zeros((width, states)), np.empty((frames, width))
     decays = np.exp(delta[0, :, :, None].double().numpy() * A.double().numpy())
     gains = (delta.double() * u.double()).numpy()[0, :, :, None]
     look = C.double().numpy()
     for t in range(frames):
         h = decays[t] * h + gains[t]
         expected[t] = h @ look
-        summed += float(((np.abs(h) @ np.abs(look)) ** 2).sum())
     B, C = torch.ones(1, frames, states), C.expand(1, frames, states)
     given = (t.to(device) for t in (u, delta, A, B, C))
     actual, final = selective_scan(*given, return_final_state=True)
     assert relative_error(final[0], torch.from_numpy(h)) < 1e-6
-    error = actual[0].double().cpu() - torch.from_numpy(expected)
-    assert float(error.norm()) < 1e-6 * summed**0.5
+    assert relative_error(actual[0], torch.from_numpy(expected)) < 1e-6
 
 
 def test_float64_passes_gradcheck() -> None:
