@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from vidmamba.caption_inference import caption_features
-from vidmamba.tasks.caption_setup import load_captioning_task
 from vidmamba.tasks.captioning import CaptioningTask
+from vidmamba.tasks.checkpoints import load_captioning_task
 
 
 def store_video(features: Path, frames: int, path: Path) -> None:

@@ -47,6 +47,7 @@ HEADINGS = {
     "cider_d": "CIDEr-D",
     "meteor_exact_stem": "METEOR (exact, stem)",
     "soda_c": "SODA_c",
+    "soda_c_best": "SODA_c, best",
 }
 
 

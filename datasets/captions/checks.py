@@ -15,6 +15,7 @@ from vidmamba.datasets.captions.records import (
     CaptionIssue,
     CaptionIssues,
     Part,
+    counted,
     file_name,
 )
 from vidmamba.timeline import Caption
@@ -80,7 +81,9 @@ class Inspector:
             if text is not None and inside is not None:
                 captions.append(Caption(start=inside[0], end=inside[1], text=text))
         if not captions:
-            self.note("no captions", name, f"{len(sentences)} sentences, none to be used")
+            self.note(
+                "no captions", name, f"{counted(len(sentences), 'sentence')}, none to be used"
+            )
             return
         self.videos.append(
             CaptionedVideo(
@@ -113,7 +116,9 @@ class Inspector:
         ]
         references = tuple(text for text in texts if text is not None)
         if not references:
-            self.note("no captions", name, f"{len(sentences)} sentences, none to be used")
+            self.note(
+                "no captions", name, f"{counted(len(sentences), 'sentence')}, none to be used"
+            )
             return
         if duration is not None and not to_seconds(duration, f"{self.file}, {name}") > 0:
             raise ValueError(f"{self.file}, {name}: must last more than 0 s, got {duration}")
@@ -185,14 +190,14 @@ class Inspector:
         spans = {(caption.start, caption.end) for caption in ordered}
         if len(spans) < len(ordered):
             shared = len(ordered) - len(spans)
-            self.note("same span", name, f"{shared} captions have the times of another")
+            self.note("same span", name, f"{counted(shared, 'caption')} with the times of another")
         latest = ordered[0].end
         overlapping = 0
         for caption in ordered[1:]:
             overlapping += caption.start < latest
             latest = max(latest, caption.end)
         if overlapping:
-            count = f"{overlapping} of {len(ordered)} captions start before another one's end"
+            count = f"{overlapping} of {len(ordered)} captions with a start before another's end"
             self.note("overlapping", name, count)
         return tuple(ordered)
 

@@ -14,6 +14,7 @@ from vidmamba.datasets.captions.records import (
     CaptionIssue,
     CaptionIssues,
     Part,
+    counted,
 )
 from vidmamba.datasets.feature_file import FeatureFile
 from vidmamba.datasets.records import UNLABELLED, LabelledSet, VideoItem
@@ -46,7 +47,7 @@ def keep_with_features(read: AnnotatedVideos, features_of: Collection[str]) -> A
             kind="no features",
             file=video.source,
             entry=video.name,
-            detail=f"{len(video.sentences)} captions of a video without features",
+            detail=f"{counted(len(video.sentences), 'caption')} of a video without features",
         )
         for video in read.videos
         if video.name not in features_of

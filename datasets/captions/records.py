@@ -176,6 +176,11 @@ class AnnotatedVideos:
         return AnnotatedVideos(videos=self.videos + other.videos, issues=self.issues + other.issues)
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number of things, in words."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def file_name(path: Path | str) -> str:
     """Return a path as issues and videos name it."""
     return Path(path).as_posix()

@@ -116,7 +116,7 @@ def test_a_video_without_captions_is_named(tmp_path: Path) -> None:
     read = _dense(tmp_path, [[3, 3]], ["a"])
     assert [video.name for video in read.videos] == ["w"]
     assert [issue.kind for issue in read.issues.left_out] == ["no span", "no captions"]
-    assert "v: 1 sentences, none to be used" in str(read.issues)
+    assert "v: 1 sentence, none to be used" in str(read.issues)
 
 
 def test_a_file_of_which_nothing_can_be_used_is_refused(tmp_path: Path) -> None:

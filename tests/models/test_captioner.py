@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from vidmamba.models.augment import AugmentConfig
 from vidmamba.models.captioner import Captioner, CaptionerConfig
+from vidmamba.models.captioner_context import EventContext
 from vidmamba.models.captioner_events import (
     EventConfig,
     EventMaps,
@@ -169,30 +171,34 @@ def batch() -> dict[str, Tensor]:
         "mask": mask,
         "videos": torch.tensor([0, 0, 1, 2]),
         "spans": torch.tensor([[0.0, 4.0], [3.0, 12.0], [1.0, 5.0], [2.0, 8.0]]),
-        "tokens": torch.randint(len(TOKENIZER), (4, 6), generator=generator),
+        "about": torch.tensor([2, 0, 1, 3, 1]),
+        "tokens": torch.randint(len(TOKENIZER), (5, 6), generator=generator),
     }
 
 
+@pytest.mark.parametrize("event_slots", [0, 2])
 @torch.no_grad()
-def test_the_order_of_videos_and_what_stands_beside_them_change_nothing() -> None:
-    net, given = captioner(), batch()
+def test_the_order_of_videos_and_what_stands_beside_them_change_nothing(event_slots: int) -> None:
+    net, given = captioner(replace(CONFIG, event_slots=event_slots)), batch()
     whole = net(**given)
     one = net(
         features=given["features"][1:2, :5],
         mask=given["mask"][1:2, :5],
         videos=torch.tensor([0]),
         spans=given["spans"][2:3],
-        tokens=given["tokens"][2:3],
+        about=torch.tensor([0]),
+        tokens=given["tokens"][:1],
     )
-    torch.testing.assert_close(one.words[0], whole.words[2])
+    torch.testing.assert_close(one.words[0], whole.words[0])
     torch.testing.assert_close(one.frames[0], whole.frames[1, :5])
     torch.testing.assert_close(one.events.scores[0], whole.events.scores[1, :5])
     order = torch.tensor([2, 0, 1])
     turned = net(
         features=given["features"][order],
         mask=given["mask"][order],
-        videos=torch.tensor([1, 1, 2, 0]),
-        spans=given["spans"],
+        videos=torch.tensor([0, 1, 1, 2]),
+        spans=given["spans"][[3, 0, 1, 2]],
+        about=torch.tensor([3, 1, 2, 0, 2]),
         tokens=given["tokens"],
     )
     torch.testing.assert_close(turned.words, whole.words)
@@ -213,6 +219,7 @@ def test_a_causal_captioner_says_the_same_of_the_past_whatever_comes() -> None:
     rows = {
         "videos": torch.tensor([0]),
         "spans": torch.tensor([[1.0, 5.0]]),
+        "about": torch.tensor([0]),
         "tokens": given["tokens"][:1],
     }
     features, mask = given["features"][:1], given["mask"][:1]
@@ -227,12 +234,55 @@ def test_a_causal_captioner_says_the_same_of_the_past_whatever_comes() -> None:
     )
 
 
+@torch.no_grad()
+def test_an_event_is_told_of_by_those_before_it_in_its_video_and_by_no_other() -> None:
+    """Frames alone make states, so that all that moves from event to event was carried."""
+    alone = replace(CONFIG, stack=replace(CONFIG.stack, depth=0), event_slots=1)
+    given = {
+        "mask": torch.ones(2, 40, dtype=torch.bool),
+        "videos": torch.tensor([0, 0, 0, 1]),
+        "spans": torch.tensor([[2.0, 6.0], [15.0, 20.0], [30.0, 36.0], [20.0, 30.0]]),
+        "about": torch.arange(4),
+        "tokens": torch.randint(len(TOKENIZER), (4, 6)),
+    }
+    features = torch.randn(2, 40, 4)
+    changed = features.clone()
+    changed[0, 15:20] += 3  # the second event of the first video
+    for config, moved in ((alone, [False, True, True, False]), (CONFIG, [True, True, True, False])):
+        net = captioner(config)
+        one, other = (net(features=x, **given).words for x in (features, changed))
+        assert [not torch.allclose(a, b) for a, b in zip(one, other, strict=True)] == moved
+    still = captioner(replace(alone, event_slots=0))
+    one, other = (still(features=x, **given).words for x in (features, changed))
+    assert [not torch.allclose(a, b) for a, b in zip(one, other, strict=True)] == [
+        False, True, False, False
+    ]  # fmt: skip
+
+
+@torch.no_grad()
+def test_slots_hold_what_their_gates_let_in_of_the_events_before() -> None:
+    torch.manual_seed(0)
+    context = EventContext(5, slots=3, stretch=16.0).double().eval()
+    windows = torch.randn(6, 4, 5, dtype=torch.float64)
+    videos = torch.tensor([0, 0, 0, 2, 2, 2])  # the second video has no event
+    found = context(windows, videos, number=4)
+    torch.testing.assert_close(found[:, :4], windows)
+    slots = torch.zeros(3, 5, dtype=torch.float64)
+    for event, window in enumerate(windows):
+        if event in (0, 3):
+            slots = torch.zeros_like(slots)
+        torch.testing.assert_close(found[event, 4:], slots + context.place)
+        seen = window.mean(dim=0)
+        gate = torch.sigmoid(context.carried.write(seen))[:, None]  # 1 - exp(-softplus(x))
+        slots = (1 - gate) * slots + gate * seen
+
+
 # telling
 
 
-def talkative() -> Captioner:
+def talkative(**values: Any) -> Captioner:
     """Find an event every few frames, and say anything of it."""
-    return captioner(replace(CONFIG, events=replace(EVENTS, least_score=0.0)))
+    return captioner(replace(CONFIG, events=replace(EVENTS, least_score=0.0), **values))
 
 
 def test_what_is_told_is_sorted_inside_the_video_and_has_words() -> None:
@@ -247,7 +297,7 @@ def test_what_is_told_is_sorted_inside_the_video_and_has_words() -> None:
     assert told.frames.shape == (40, 3)
 
 
-@pytest.mark.parametrize("kind", ["greedy", "beam", "sample"])
+@pytest.mark.parametrize("kind", ["greedy", "beam", "sample", "consensus"])
 def test_the_same_seed_tells_the_same(kind: str) -> None:
     features = torch.randn(30, 4)
     config = GenerationConfig(kind=kind, max_tokens=6, seed=5)  # type: ignore[arg-type]
@@ -265,8 +315,9 @@ def test_a_sentence_does_not_depend_on_those_written_beside_it(
     assert tell(talkative(), features, TOKENIZER, config).texts == whole.texts
 
 
-def test_videos_told_side_by_side_are_told_as_each_alone() -> None:
-    net, config = talkative(), GenerationConfig(max_tokens=5)
+@pytest.mark.parametrize("event_slots", [0, 1])
+def test_videos_told_side_by_side_are_told_as_each_alone(event_slots: int) -> None:
+    net, config = talkative(event_slots=event_slots), GenerationConfig(max_tokens=5)
     videos = [torch.randn(frames, 4) for frames in (30, 11, 50)]
     mask = torch.zeros(3, 50, dtype=torch.bool)
     padded = torch.full((3, 50, 4), float("nan"))
@@ -283,8 +334,10 @@ def test_videos_told_side_by_side_are_told_as_each_alone() -> None:
         torch.testing.assert_close(told.frames, alone.frames, rtol=1e-4, atol=1e-4)
 
 
-def test_nothing_found_is_nothing_told() -> None:
-    net = captioner(replace(CONFIG, events=replace(EVENTS, least_score=1.0)))
+@pytest.mark.parametrize("event_slots", [0, 1])
+def test_nothing_found_is_nothing_told(event_slots: int) -> None:
+    events = replace(EVENTS, least_score=1.0)
+    net = captioner(replace(CONFIG, events=events, event_slots=event_slots))
     told = tell(net, torch.randn(10, 4), TOKENIZER, GenerationConfig())
     assert told.texts == []
     assert told.scores == []

@@ -140,7 +140,7 @@ def test_a_video_gets_the_same_caption_alone_and_in_a_batch(
         assert alone.scores == pytest.approx([together.scores[video]], rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["greedy", "beam", "sample"])
+@pytest.mark.parametrize("kind", ["greedy", "beam", "sample", "consensus"])
 def test_a_prompt_is_gone_on_from_and_not_returned(
     decoder: TokenDecoder, memory: Tensor, kind: str
 ) -> None:
@@ -186,7 +186,38 @@ def test_a_low_temperature_and_a_small_nucleus_are_greedy(
     assert cold.tokens == narrow.tokens == greedy
 
 
-@pytest.mark.parametrize("kind", ["greedy", "beam", "sample"])
+def test_a_consensus_is_the_drawn_caption_that_is_most_like_all_that_were_drawn(
+    decoder: TokenDecoder, memory: Tensor
+) -> None:
+    copies = 12
+    settings: dict[str, Any] = {"max_tokens": 6, "seed": 3, "temperature": 1.5}
+    drawn = generate(
+        decoder,
+        decoder.begin(VIDEOS, memory=memory).spread(copies),
+        start=START,
+        end=END,
+        config=GenerationConfig(kind="sample", **settings),
+    )
+    found = written(decoder, memory, kind="consensus", candidates=copies, **settings)
+    for video, (told, score) in enumerate(zip(*found, strict=True)):
+        own = range(video * copies, (video + 1) * copies)
+        agreed = {row: sum(alike(drawn.tokens[row], drawn.tokens[r]) for r in own) for row in own}
+        best = max(own, key=lambda row: round(agreed[row], 4))
+        assert round(agreed[drawn.tokens.index(told, video * copies)], 4) == round(agreed[best], 4)
+        assert score == pytest.approx(drawn.scores[drawn.tokens.index(told, video * copies)])
+
+
+def alike(one: list[int], other: list[int]) -> float:
+    """CIDEr-D, in 0..1, where all n-grams are equally rare."""
+    total = 0.0
+    for size in range(1, 5):
+        a, b = (Counter(zip(*(x[i:] for i in range(size)), strict=False)) for x in (one, other))
+        norm = math.sqrt(sum(n * n for n in a.values()) * sum(n * n for n in b.values()))
+        total += sum(min(n, b[gram]) * b[gram] for gram, n in a.items()) / norm if norm else 0.0
+    return total / 4 * math.exp(-((len(one) - len(other)) ** 2) / 72)
+
+
+@pytest.mark.parametrize("kind", ["greedy", "beam", "sample", "consensus"])
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_no_ngram_occurs_twice_where_it_must_not(
     decoder: TokenDecoder, memory: Tensor, kind: str, size: int
@@ -220,7 +251,7 @@ def test_a_repetition_penalty_follows_its_formula(decoder: TokenDecoder, memory:
         assert found.tokens[video] == tokens
 
 
-@pytest.mark.parametrize("kind", ["greedy", "beam", "sample"])
+@pytest.mark.parametrize("kind", ["greedy", "beam", "sample", "consensus"])
 def test_only_what_is_allowed_is_written_and_the_start_is_told(
     decoder: TokenDecoder, memory: Tensor, kind: str
 ) -> None:
@@ -237,7 +268,7 @@ def test_only_what_is_allowed_is_written_and_the_start_is_told(
             assert other in ((2, 3) if one == START else ((one + 1) % WORDS,))
 
 
-@pytest.mark.parametrize("kind", ["greedy", "beam", "sample"])
+@pytest.mark.parametrize("kind", ["greedy", "beam", "sample", "consensus"])
 def test_where_nothing_is_allowed_a_caption_ends(
     decoder: TokenDecoder, memory: Tensor, kind: str
 ) -> None:

@@ -24,7 +24,9 @@ def test_a_nucleus_is_the_fewest_tokens_that_hold_its_share() -> None:
 def test_chance_next_to_one_never_finds_a_token_of_no_share() -> None:
     logits = torch.tensor([[0.0, -torch.inf, 1.0, -torch.inf]])
     chance = torch.tensor([1 - 2**-53], dtype=torch.float64)
-    assert choose(logits, chance, 1.0).tolist() == [0]
+    # of the whole vocabulary the last of its own order, of a nucleus the least likely
+    assert choose(logits, chance, 1.0).tolist() == [2]
+    assert choose(logits, chance, 0.9).tolist() == [0]
     assert choose(logits, chance, 0.5).tolist() == [2]
 
 

@@ -32,6 +32,7 @@ def test_a_batch_holds_each_sentence_at_its_frames() -> None:
     batch = make(data.train)
     assert isinstance(batch, CaptionBatch)
     assert batch.videos.tolist() == [0, 0, 1, 1, 2, 2]
+    assert batch.about.tolist() == [0, 1, 2, 3, 4, 5]
     for row, (number, span) in enumerate(
         zip(batch.videos.tolist(), batch.spans.tolist(), strict=True)
     ):
@@ -48,13 +49,37 @@ def test_what_is_told_again_is_of_an_event_before_and_starts_with_the_end() -> N
     data = labelled_set(3)
     make = collator(data, jitter=0.0, again=2)
     batch = make(data.train)
+    assert batch.again is not None
     assert batch.again.tolist() == [False] * 6 + [True] * 6
     for row in torch.nonzero(batch.again).flatten().tolist():
-        item = data.train[int(batch.videos[row])]
+        event = int(batch.about[row])
+        item = data.train[int(batch.videos[event])]
         first, second = item.captions
-        assert batch.spans[row].tolist() == pytest.approx([second.start * 4, second.end * 4])
+        assert batch.spans[event].tolist() == pytest.approx([second.start * 4, second.end * 4])
         assert batch.tokens[row, 0] == make.tokenizer.end
         assert make.tokenizer.decode(batch.tokens[row, 1:].tolist()) == first.text
+
+
+def test_what_a_video_says_of_many_events_is_told_of_one_drawn_anew() -> None:
+    texts = ("It waits.", "It goes.", "It waits.", "It waits.")
+    captions = tuple(
+        Caption(start=float(start), end=start + 1.0, text=text) for start, text in enumerate(texts)
+    )
+    (item,) = labelled_set(1).train
+    data = replace(labelled_set(1), train=(replace(item, captions=captions),))
+    make = collator(data, jitter=0.0, again=1)
+    batches = [make(data.train) for _ in range(40)]
+    waits = set()
+    for batch in batches:
+        assert batch.spans.tolist() == [[4.0 * k, 4.0 * k + 4] for k in range(4)]
+        assert batch.again is not None
+        told = batch.about[~batch.again].tolist()
+        assert sorted(texts[event] for event in told) == ["It goes.", "It waits."]
+        waits |= {*told} - {1}
+        for event, tokens in zip(batch.about.tolist(), batch.tokens.tolist(), strict=True):
+            said = make.tokenizer.decode(tokens[1:])
+            assert said == texts[event] if tokens[0] == make.tokenizer.begin else event > 0
+    assert waits == {0, 2, 3}
 
 
 def test_jitter_moves_bounds_no_further_than_asked_and_times_tell_where_they_were() -> None:
@@ -86,7 +111,7 @@ def test_the_seed_fixes_what_is_drawn_and_a_workers_copy_draws_the_same() -> Non
     first = {make.tokenizer.decode(row[0].tolist()) for row in rows}
     assert first <= {caption.text for caption in data.train[0].captions}
     both = collator(data, references=5, lengths=())(data.train)
-    assert both.videos.tolist() == [k for k in range(8) for _ in range(2)]
+    assert both.about.tolist() == [k for k in range(8) for _ in range(2)]
 
 
 def test_long_sentences_are_cut_and_a_caption_beyond_the_video_is_refused_by_name() -> None:

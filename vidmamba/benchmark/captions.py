@@ -113,7 +113,8 @@ def benchmark_captions(
         trainer: Length, device and logs.
         generations: Ways of choosing captions that each recipe's is chosen among, by name; by
             default the likeliest word each time.
-        neighbours: Numbers of neighbours that the nearest-neighbour row's is chosen among.
+        neighbours: Numbers of neighbours whose captions are asked for the one that they agree on
+            most: 1 has a row of its own, the others have one for that which is chosen.
         jobs: How many runs train side by side, each in a process of its own.
     """
     if jobs < 1 or not seeds:
@@ -139,7 +140,8 @@ def benchmark_captions(
     }
     with Workers(jobs) as workers:
         _train([run for own in runs.values() for run in own], folders, workers)
-    rows = [_nearest(known, neighbours)]
+    alone, several = [k for k in neighbours if k == 1], [k for k in neighbours if k > 1]
+    rows = [_nearest(known, numbers) for numbers in (alone, several) if numbers]
     rows += [_row(name, own, folders, known) for name, own in runs.items()]
     records = [read_run(folder) or {} for folder in folders.values()]
     _write(output, rows, known, seeds, records, jobs)

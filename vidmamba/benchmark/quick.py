@@ -6,6 +6,7 @@ would take longer than the model. Here the videos lie on the device, and nothing
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from vidmamba.benchmark.graphs import Graphs
 from vidmamba.datasets.batching import Batch, LengthBuckets, collate
 from vidmamba.datasets.records import VideoItem
+from vidmamba.tasks.captioning import CaptioningTask
 from vidmamba.tasks.optim import decay_groups, schedule_of
 from vidmamba.tasks.segmentation import SegmentationTask
 from vidmamba.training import TrainerConfig
@@ -76,7 +78,9 @@ class Optimization:
         steps: how many there will be.
     """
 
-    def __init__(self, task: SegmentationTask, config: TrainerConfig, *, steps: int) -> None:
+    def __init__(
+        self, task: SegmentationTask | CaptioningTask, config: TrainerConfig, *, steps: int
+    ) -> None:
         factor = schedule_of(task.optim, steps=steps)
         rates = [task.optim.lr * factor(step) for step in range(steps)]
         self.task, self.config = task, config
@@ -93,10 +97,10 @@ class Optimization:
         self._weights: list[Tensor] = [*task.parameters()]
         self._average: list[Tensor] = []
 
-    def step(self, batch: Batch) -> None:
-        """Move the weights by the gradient of a batch, and the average after them."""
+    def step(self, batch: Any, **options: Any) -> None:
+        """Move the weights by the gradient of a batch's loss, and the average after them."""
         self._optimizer.zero_grad()
-        self.task.batch_loss(batch).backward()
+        self.task.batch_loss(batch, **options).backward()
         torch.nn.utils.clip_grad_norm_(self._weights, self.config.clip)
         self._rate.copy_(self._rates.index_select(0, self.done).squeeze(0))
         self._optimizer.step()

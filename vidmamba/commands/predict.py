@@ -11,9 +11,8 @@ from vidmamba.decoding import DecodingConfig
 from vidmamba.evaluation import log_probabilities
 from vidmamba.features.videos import expand_videos
 from vidmamba.inference import classify_videos, predict_videos
-from vidmamba.tasks.caption_setup import load_captioning_task
 from vidmamba.tasks.captioning import CaptioningTask
-from vidmamba.tasks.checkpoints import load_checkpoint
+from vidmamba.tasks.checkpoints import load_captioning_task, load_checkpoint
 from vidmamba.tasks.classification import ClassificationTask
 from vidmamba.tasks.segmentation import FramePrediction, SegmentationTask
 

@@ -18,9 +18,9 @@ from vidmamba.models.segmenter import SegmenterConfig
 from vidmamba.models.tokenizer import TokenizerConfig
 from vidmamba.tasks.caption_batches import CaptionBatchConfig
 from vidmamba.tasks.caption_losses import CaptionLossConfig
-from vidmamba.tasks.caption_setup import load_captioning_task, make_captioning_task
+from vidmamba.tasks.caption_setup import make_captioning_task
 from vidmamba.tasks.captioning import Score
-from vidmamba.tasks.checkpoints import load_checkpoint, load_task
+from vidmamba.tasks.checkpoints import load_captioning_task, load_checkpoint, load_task
 from vidmamba.tasks.classification import ClassificationTask, make_classification_task
 from vidmamba.tasks.optim import OptimConfig
 from vidmamba.tasks.segmentation import LossConfig, make_task

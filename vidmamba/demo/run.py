@@ -13,7 +13,7 @@ from vidmamba.config import to_plain
 from vidmamba.data import DataConfig, load_data
 from vidmamba.datasets.errands import ErrandsConfig, generate_errands, read_errands
 from vidmamba.datasets.records import LabelledSet
-from vidmamba.demo.captions import Described, describe, print_captions
+from vidmamba.demo.captions import WITHOUT, Described, describe, print_captions
 from vidmamba.demo.config import DemoConfig
 from vidmamba.evaluation import Evaluation, evaluate_set, score_table
 from vidmamba.inference import predict_videos
@@ -21,8 +21,7 @@ from vidmamba.models.augment import AugmentConfig
 from vidmamba.models.backbone import BackboneConfig
 from vidmamba.models.segmenter import SegmenterConfig
 from vidmamba.nn.stack import StackConfig
-from vidmamba.tasks.caption_setup import load_captioning_task
-from vidmamba.tasks.checkpoints import load_task
+from vidmamba.tasks.checkpoints import load_captioning_task, load_task
 from vidmamba.tasks.optim import OptimConfig
 from vidmamba.tasks.segmentation import LossConfig, make_task
 from vidmamba.training import TrainedRun, TrainerConfig, fit, seed_everything
@@ -65,9 +64,9 @@ def run_demo(out: Path, config: DemoConfig) -> dict[str, Any]:
     _, probe_scores = _train(out / "probe", data, data_config, quiet, PROBE)
     log.rule("4/6 Train a bidirectional Mamba: what time tells")
     run, scores = _train(out / "model", data, data_config, config, MODEL)
-    log.rule("5/6 Train a captioner of the same stack, and one without a stack")
+    log.rule("5/6 Train a captioner of the same stack, and one that carries nothing")
     captioner = describe(out / "captioner", data, data_config, config)
-    without = describe(out / "captioner_without", data, data_config, quiet, depth=0)
+    without = describe(out / "captioner_without", data, data_config, quiet, model=WITHOUT)
     log.rule("6/6 Predict test videos and write their pages")
     pages = _write_pages(out / "reports", videos, run, scores, config.pages)
     pages += _write_captions(out / "captions", videos, captioner, config.pages)

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vidmamba.models.augment import AugmentConfig
+from vidmamba.models.captioner_context import EventContext
 from vidmamba.models.captioner_events import EventConfig, EventHead, EventMaps
 from vidmamba.models.captioner_window import MeanWindow, Window
 from vidmamba.models.decoder import DecoderConfig, TokenDecoder
@@ -45,11 +46,22 @@ class CaptionerConfig:
     """Whether a sentence is written from the mean of its event's states alone, instead of a
     window."""
 
+    event_slots: int = 0
+    """Slots that are carried from event to event and looked at beside each window, so that what
+    was seen hundreds of events before has the name that it had then. 0 leaves each sentence its
+    window."""
+
+    event_stretch: float = 1.0
+    """In training each event counts as up to so many equal ones, drawn a video, so that slots are
+    kept for as many times the events that training videos have; 1 is off."""
+
     def __post_init__(self) -> None:
-        if self.window < 1 or self.context < 0:
+        if self.event_stretch < 1:
+            raise ValueError(f"event_stretch must be at least 1, got {self.event_stretch}")
+        if self.window < 1 or min(self.context, self.event_slots) < 0:
             raise ValueError(
-                f"window must be at least 1 and context not negative, got {self.window}, "
-                f"{self.context}"
+                "window must be at least 1, context and event_slots not negative, got "
+                f"{self.window}, {self.context}, {self.event_slots}"
             )
 
 
@@ -59,8 +71,8 @@ class CaptionerOutput(NamedTuple):
     words: Float[Tensor, "R S V"]
     """Logits of the token after each of those given, a row each sentence."""
 
-    mentions: Float[Tensor, "R V"]
-    """Logits of what the whole sentence mentions, read off its window at once."""
+    mentions: Float[Tensor, "E V"]
+    """Logits of what the whole sentence of an event mentions, read off its window at once."""
 
     events: EventMaps | None
     """Where events are; None where every video is one event."""
@@ -69,14 +81,25 @@ class CaptionerOutput(NamedTuple):
     """Logits of the frames' classes; None without classes."""
 
 
+class EventViews(NamedTuple):
+    """What is known of events before a word is written."""
+
+    memory: Float[Tensor, "E M D"]
+    """What their sentences are written from."""
+
+    mentions: Float[Tensor, "E V"]
+    """Logits of what each sentence mentions."""
+
+
 class Captioner(nn.Module):
     """Encode; find events; write each event's sentence from the states of a window around it.
 
     Why not one sequence of times and words for the whole video (Yang et al., "Vid2Seq", 2023): its
     attention sees every frame for every word, and the thousandth sentence stands behind all those
     before it. Here a sentence looks at `window` states whatever the video's length, sentences do
-    not wait for each other, and what was seen minutes before is in those states, because the stack
-    carried it there: who is who, and what went into whose pocket.
+    not wait for each other's words, and what was seen minutes before is in those states, because
+    the stack carried it there from frame to frame, and a second, small one from event to event: who
+    is who, and what went into whose pocket.
     """
 
     def __init__(
@@ -101,6 +124,9 @@ class Captioner(nn.Module):
         self.mentions = nn.Linear(width, vocabulary)
         # ten words of all: from even odds, the first hundred steps would teach nothing but rarity
         nn.init.constant_(self.mentions.bias, -math.log(max(vocabulary / 10, 1.0)))
+        self.carry: EventContext | None = None
+        if config.event_slots:
+            self.carry = EventContext(width, slots=config.event_slots, stretch=config.event_stretch)
         self.head = FrameHead(width, num_classes) if num_classes else None
 
     def forward(
@@ -108,8 +134,9 @@ class Captioner(nn.Module):
         features: Float[Tensor, "B T F"],
         mask: Bool[Tensor, "B T"],
         *,
-        videos: Int[Tensor, " R"],
-        spans: Float[Tensor, "R 2"],
+        videos: Int[Tensor, " E"],
+        spans: Float[Tensor, "E 2"],
+        about: Int[Tensor, " R"],
         tokens: Int[Tensor, "R S"],
     ) -> CaptionerOutput:
         """Return logits of all that training knows.
@@ -117,17 +144,39 @@ class Captioner(nn.Module):
         Args:
             features: of padded videos.
             mask: True where a frame is real.
-            videos: which video each of R sentences is about.
-            spans: start and end of what it is about, in frames.
+            videos: which video each of E events is of; a video's lie together, in their order.
+            spans: start and end of each event, in frames.
+            about: which event each of R sentences is about.
             tokens: its words so far, all given (teacher forcing).
         """
         states = self.encoder(features, mask)
-        memory = self.window(states, mask.sum(dim=1), videos, spans)
+        seen = self.view(states, mask.sum(dim=1), videos, spans)
         # a batch without a sentence still has frames and events to learn from
-        nothing = memory.new_zeros(*tokens.shape, self.decoder.config.vocabulary)
+        nothing = states.new_zeros(*tokens.shape, self.decoder.config.vocabulary)
         return CaptionerOutput(
-            self.decoder(tokens, memory=memory) if len(tokens) else nothing,
-            self.mentions(memory.mean(dim=1)),
+            self.decoder(tokens, memory=seen.memory[about]) if len(tokens) else nothing,
+            seen.mentions,
             self.events(states) if self.events else None,
             self.head(states) if self.head else None,
         )
+
+    def view(
+        self,
+        states: Float[Tensor, "B T D"],
+        lengths: Int[Tensor, " B"],
+        videos: Int[Tensor, " E"],
+        spans: Float[Tensor, "E 2"],
+    ) -> EventViews:
+        """Return what the sentences of events are written from, whatever their words.
+
+        Args:
+            states: of padded videos.
+            lengths: real frames of each.
+            videos: which video each event is of; a video's lie together, in their order.
+            spans: start and end of each event, in frames.
+        """
+        windows = self.window(states, lengths, videos, spans)
+        mentions = self.mentions(windows.mean(dim=1))
+        if self.carry is None:
+            return EventViews(windows, mentions)
+        return EventViews(self.carry(windows, videos, number=len(lengths)), mentions)

@@ -17,11 +17,15 @@ Allowed = Callable[[Tensor], Tensor]
 class GenerationConfig:
     """How a caption is chosen among all that a decoder could write."""
 
-    kind: Literal["greedy", "beam", "sample"] = "greedy"
-    """The likeliest token each time, the likeliest caption of a beam search, or chance."""
+    kind: Literal["greedy", "beam", "sample", "consensus"] = "greedy"
+    """The likeliest token each time, the likeliest caption of a beam search, chance, or of many
+    captions by chance the one that is most like the others."""
 
     beams: int = 4
     """Captions that a beam search follows side by side."""
+
+    candidates: int = 40
+    """Captions that chance writes for a consensus."""
 
     temperature: float | int = 1.0
     """What logits are divided by before chance decides: below 1 the likely gets likelier."""
@@ -48,12 +52,12 @@ class GenerationConfig:
     """The same seed gives the same samples of the same batch."""
 
     def __post_init__(self) -> None:
-        if self.kind not in ("greedy", "beam", "sample"):
-            raise ValueError(f"kind must be greedy, beam or sample, got {self.kind!r}")
-        if self.beams < 1 or self.no_repeat_ngram < 0:
+        if self.kind not in ("greedy", "beam", "sample", "consensus"):
+            raise ValueError(f"kind must be greedy, beam, sample or consensus, got {self.kind!r}")
+        if min(self.beams, self.candidates) < 1 or self.no_repeat_ngram < 0:
             raise ValueError(
-                "beams must be at least 1 and no_repeat_ngram at least 0, got "
-                f"{self.beams}, {self.no_repeat_ngram}"
+                "beams and candidates must be at least 1 and no_repeat_ngram at least 0, got "
+                f"{self.beams}, {self.candidates}, {self.no_repeat_ngram}"
             )
         if not 0 < self.temperature < math.inf or not 0 < self.top_p <= 1:
             raise ValueError(

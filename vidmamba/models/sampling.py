@@ -1,7 +1,7 @@
 """Write captions by chance."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidmamba.models.decoder import DecoderState, TokenDecoder
@@ -44,13 +44,21 @@ def choose(
 
     Holtzman et al., "The Curious Case of Neural Text Degeneration" (2020), section 3.1.
     """
-    share, order = logits.double().softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
-    before = share.cumsum(dim=-1) - share
-    share = share.masked_fill(before >= top_p, 0)
+    share = logits.double().softmax(dim=-1)
+    order = torch.arange(share.shape[-1], device=share.device).expand_as(share)
+    if top_p < 1:  # sorting takes longer than all else here
+        share, order = share.sort(dim=-1, descending=True, stable=True)
+        share = share.masked_fill(share.cumsum(dim=-1) - share >= top_p, 0)
     reached = share.cumsum(dim=-1)
     goal = chance[:, None] * reached[:, -1:]
-    # the first token beyond the goal; rounding must not lead past the last that has a share
     place = torch.searchsorted(reached, goal, right=True)
-    place = place.minimum((share > 0).sum(dim=-1, keepdim=True) - 1)
+    # the first token beyond the goal; rounding must not lead past the last that has a share
+    place = place.minimum(last_of(share > 0))
     # logits that are no numbers give none a share: any token, for the caller to refuse
     return order.gather(1, place.clamp(min=0))[:, 0]
+
+
+def last_of(found: Bool[Tensor, "B V"]) -> Int[Tensor, "B 1"]:
+    """Return the last place in each row where something is true, -1 where nothing is."""
+    place = torch.arange(1, found.shape[-1] + 1, device=found.device)
+    return (place * found).amax(dim=-1, keepdim=True) - 1

@@ -10,10 +10,14 @@ from torch import Tensor
 from vidmamba.models.captioner import Captioner
 from vidmamba.models.captioner_events import FoundEvents, find_events
 from vidmamba.models.generation import Generated, GenerationConfig, generate
+from vidmamba.models.token_cider import TokenCider
 from vidmamba.models.tokenizer import CaptionTokenizer
 
 AT_ONCE = 256
 """Sentences that are written side by side: what an hour's take in memory is bounded."""
+
+CANDIDATES_AT_ONCE = 16_384
+"""Those of which a consensus is made."""
 
 
 class Told(NamedTuple):
@@ -36,13 +40,14 @@ def tell(
     features: Float[Tensor, "T F"],
     tokenizer: CaptionTokenizer,
     config: GenerationConfig,
+    likeness: TokenCider | None = None,
 ) -> Told:
     """Find the events of a video, and write a sentence for each; the same seed, the same words.
 
     The stack runs once over the video; a sentence costs the same wherever it stands.
     """
     mask = torch.ones(1, len(features), dtype=torch.bool, device=features.device)
-    return tell_all(captioner, features.unsqueeze(0), mask, tokenizer, config)[0]
+    return tell_all(captioner, features.unsqueeze(0), mask, tokenizer, config, likeness)[0]
 
 
 @torch.no_grad()
@@ -52,6 +57,7 @@ def tell_all(
     mask: Bool[Tensor, "B T"],
     tokenizer: CaptionTokenizer,
     config: GenerationConfig,
+    likeness: TokenCider | None = None,
 ) -> list[Told]:
     """Do what `tell` does for padded videos, whose sentences are written side by side."""
     states = captioner.encoder(features, mask)
@@ -62,23 +68,23 @@ def tell_all(
     videos = torch.arange(len(found)).repeat_interleave(counts).to(states.device)
     spans = torch.cat([each.spans for each in found])
     written = Generated([], [])
-    for some, whose in zip(spans.split(AT_ONCE), videos.split(AT_ONCE), strict=True):
+    memory = captioner.view(states, lengths, videos, spans.to(states.device)).memory
+    for some in memory.split(_at_once(config)):
         if len(some):  # not one event: torch splits nothing into one piece of nothing
-            memory = captioner.window(states, lengths, whose, some.to(states.device))
-            new = _write(captioner, memory, tokenizer, config)
+            new = _write(captioner, some, tokenizer, config, likeness)
             written.tokens.extend(new.tokens)
             written.scores.extend(new.scores)
     told = []
     ends = counts.cumsum(0).tolist()
     for row, (each, end, number) in enumerate(zip(found, ends, frames, strict=True)):
         own = slice(end - len(each.spans), end)
-        some = Generated(written.tokens[own], written.scores[own])
-        bounds = _retimed(each.spans, some.tokens, tokenizer, captioner.config.context)
-        sure = zip(each.scores.tolist(), _probabilities(some, config), strict=True)
+        said = Generated(written.tokens[own], written.scores[own])
+        bounds = _retimed(each.spans, said.tokens, tokenizer, captioner.config.context)
+        sure = zip(each.scores.tolist(), _probabilities(said, config), strict=True)
         told.append(
             Told(
                 bounds.clamp(0, number),
-                [tokenizer.decode(tokens) for tokens in some.tokens],
+                [tokenizer.decode(tokens) for tokens in said.tokens],
                 [event * probability for event, probability in sure],
                 captioner.head(states[row : row + 1, :number])[0] if captioner.head else None,
             )
@@ -86,11 +92,18 @@ def tell_all(
     return told
 
 
+def _at_once(config: GenerationConfig) -> int:
+    if config.kind != "consensus":
+        return AT_ONCE
+    return max(min(AT_ONCE, CANDIDATES_AT_ONCE // config.candidates), 1)
+
+
 def _write(
     captioner: Captioner,
     memory: Float[Tensor, "R M D"],
     tokenizer: CaptionTokenizer,
     config: GenerationConfig,
+    likeness: TokenCider | None,
 ) -> Generated:
     """Write a sentence for each of some events."""
     return generate(
@@ -99,7 +112,8 @@ def _write(
         start=tokenizer.begin,
         end=tokenizer.end,
         config=config,
-        allowed=_Sayable(tokenizer, memory.device),
+        allowed=Sayable(tokenizer, memory.device),
+        likeness=likeness,
     )
 
 
@@ -120,7 +134,7 @@ def _events(captioner: Captioner, states: Float[Tensor, "B T D"]) -> FoundEvents
     return find_events(maps.scores[0], maps.reach[0], captioner.config.events)
 
 
-class _Sayable:
+class Sayable:
     """Which tokens may come next: two times if there are any, then words, of which one at least."""
 
     def __init__(self, tokenizer: CaptionTokenizer, device: torch.device) -> None:

@@ -19,7 +19,7 @@ from vidmamba.models.tokenizer import CaptionTokenizer
 
 
 class CaptionBatch(NamedTuple):
-    """Padded videos as in `Batch`, and R sentences about them."""
+    """Padded videos as in `Batch`, their E events, and R sentences about these."""
 
     features: Float[Tensor, "B T D"]
     labels: Int[Tensor, "B T"]
@@ -27,15 +27,18 @@ class CaptionBatch(NamedTuple):
     names: tuple[str, ...]
     events: EventMaps
     """The truth of the event head."""
-    videos: Int[Tensor, " R"]
-    """Which video each sentence is about."""
-    spans: Float[Tensor, "R 2"]
-    """Start and end of what it is about, in frames; in training a little beside the truth."""
+    videos: Int[Tensor, " E"]
+    """Which video each event is of; a video's lie together, in their order."""
+    spans: Float[Tensor, "E 2"]
+    """Start and end of each event, in frames; in training a little beside the truth."""
+    about: Int[Tensor, " R"]
+    """Which event each sentence is about."""
     tokens: Int[Tensor, "R S"]
     """Begin, times if there are time tokens, words, end, padding; a sentence that is told again
     starts with the end instead."""
-    again: Bool[Tensor, " R"]
-    """Whether a sentence is told again: it is of an event before the one that the span is of."""
+    again: Bool[Tensor, " R"] | None
+    """Whether a sentence is told again: it is of an event before the one that it is about; None
+    where none is."""
     edges: tuple[Float64[np.ndarray, " edges"], ...]
     """When each video's frames begin and the last one ends, in seconds."""
     truth: tuple[tuple[tuple[float, float, str], ...], ...]
@@ -84,8 +87,8 @@ class CaptionBatchConfig:
     """Most that an event's bounds are moved, as a share of it: as far as found ones are off."""
 
     again: int = 0
-    """Sentences of earlier events that are to be told again at each event of a video, drawn anew
-    each epoch: what teaches the states to carry what was seen, wherever it will be asked for."""
+    """Sentences of earlier events that are to be told again at each told event of a video, drawn
+    anew each epoch: what teaches to carry what was seen, wherever it will be asked for."""
 
     seed: int = 0
     """Fixes what is drawn."""
@@ -97,6 +100,24 @@ class CaptionBatchConfig:
             )
         if not 0 <= self.jitter < 0.5:
             raise ValueError(f"jitter must lie in [0, 0.5), got {self.jitter}")
+
+
+class _Sentence(NamedTuple):
+    """What is told of an event."""
+
+    event: int
+    tokens: list[int]
+    again: bool = False
+
+
+class _Drawn(NamedTuple):
+    """What is taught of one video."""
+
+    true: Float64[np.ndarray, "events 2"]
+    """Bounds of its events, in frames."""
+    spans: Float64[np.ndarray, "events 2"]
+    """The same, moved."""
+    sentences: list[_Sentence]
 
 
 class CaptionCollator:
@@ -118,96 +139,100 @@ class CaptionCollator:
             ValueError: a caption begins after its video's last frame; the video is named.
         """
         base: Batch = collate(items)
-        maps = [self._maps(item, base.mask.shape[1]) for item in items]
+        drawn = [self._draw(item) for item in items]
+        maps = [
+            self._maps(one.true, item.num_frames, base.mask.shape[1])
+            for item, one in zip(items, drawn, strict=True)
+        ]
+        counts = torch.tensor([len(one.spans) for one in drawn], dtype=torch.long)
+        first = (counts.cumsum(0) - counts).tolist()
         told = [
-            (number, *sentence)
-            for number, item in enumerate(items)
-            for sentence in self._sentences(item)
+            sentence._replace(event=sentence.event + before)
+            for one, before in zip(drawn, first, strict=True)
+            for sentence in one.sentences
         ]
-        again = [
-            (number, *sentence)
-            for number, item in enumerate(items)
-            for sentence in self._told_again(item)
-        ]
-        number_told = len(told)
-        told += again
-        rows = [torch.tensor(tokens) for _, _, tokens in told]
+        told.sort(key=lambda sentence: sentence.again)  # those of a part lie together
+        rows = [torch.tensor(sentence.tokens) for sentence in told]
         pad, empty = self.tokenizer.pad, torch.zeros(0, 2, dtype=torch.long)
         return CaptionBatch(
             *(base.features, base.labels, base.mask, base.names),
             events=EventMaps(
                 *(torch.from_numpy(np.stack(each)) for each in zip(*maps, strict=True))
             ),
-            videos=torch.tensor([number for number, _, _ in told], dtype=torch.long),
-            spans=torch.tensor([span for _, span, _ in told], dtype=torch.float32).view(-1, 2),
+            videos=torch.arange(len(items)).repeat_interleave(counts),
+            spans=torch.from_numpy(np.concatenate([one.spans for one in drawn])).float(),
+            about=torch.tensor([sentence.event for sentence in told], dtype=torch.long),
             tokens=pad_sequence(rows, batch_first=True, padding_value=pad) if rows else empty,
-            again=torch.arange(len(told)) >= number_told,
+            again=torch.tensor([sentence.again for sentence in told], dtype=torch.bool),
             edges=tuple(frame_edges(item.timestamps) for item in items),
             truth=tuple(tuple((c.start, c.end, c.text) for c in item.captions) for item in items),
         )
 
-    def _maps(self, item: VideoItem, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    def _maps(
+        self, spans: Float64[np.ndarray, "events 2"], frames: int, padded: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the truth of the event head, padded to the batch's longest video."""
-        spans = [
-            caption_span(item, event[0].start, event[0].end) for event in events_of(item.captions)
-        ]
-        scores, reach = event_maps(
-            np.array(spans).reshape(-1, 2), item.num_frames, self.lengths, middle=self.middle
-        )
-        padding = (0, frames - item.num_frames)
+        scores, reach = event_maps(spans, frames, self.lengths, middle=self.middle)
+        padding = (0, padded - frames)
         return (
             np.pad(scores, (padding, (0, 0))),
             np.pad(reach, (padding, (0, 0), (0, 0))),
         )
 
-    def _sentences(self, item: VideoItem) -> list[tuple[tuple[float, float], list[int]]]:
-        """Return span and tokens of the sentences that are drawn."""
-        found = []
-        for event in events_of(item.captions):
-            true = caption_span(item, event[0].start, event[0].end)
+    def _draw(self, item: VideoItem) -> _Drawn:
+        """Return a video's events, and which of their sentences are told."""
+        events = events_of(item.captions)
+        true = event_spans(item)
+        spans = self._moved(true) if self.lengths else true
+        told: dict[str, list[int]] = {}
+        for place, event in enumerate(events):
             number = min(self.config.references, len(event))
             for index in sorted(self._random.permutation(len(event))[:number]):
-                start, end = self._move(true) if self.lengths else true
-                words = self.tokenizer.encode(event[index].text)[: self.config.most_words]
-                times = self._times(true, (start, end))
-                tokens = [self.tokenizer.begin, *times, *words, self.tokenizer.end]
-                found.append(((start, end), tokens))
-        return found
+                told.setdefault(event[index].text, []).append(place)
+        # what is told alike of many events, such as waiting, would outweigh all that happens once
+        once = [(places[self._random.integers(len(places))], text) for text, places in told.items()]
+        sentences = [
+            _Sentence(place, self._tokens(text, times=self._times(true[place], spans[place])))
+            for place, text in sorted(once)
+        ]
+        for place in sorted({place for place, _ in once} - {0}):
+            earlier = sorted({caption.text for event in events[:place] for caption in event})
+            for _ in range(self.config.again):
+                text = earlier[self._random.integers(len(earlier))]
+                sentences.append(_Sentence(place, self._tokens(text, again=True), again=True))
+        return _Drawn(true, spans, sentences)
 
-    def _told_again(self, item: VideoItem) -> list[tuple[tuple[float, float], list[int]]]:
-        """Return spans of events, each with the tokens of a sentence of an event before it."""
-        found = []
-        events = events_of(item.captions)
-        for place, event in enumerate(events):
-            for _ in range(self.config.again if place else 0):
-                earlier = events[self._random.integers(place)]
-                text = earlier[self._random.integers(len(earlier))].text
-                words = self.tokenizer.encode(text)[: self.config.most_words]
-                true = caption_span(item, event[0].start, event[0].end)
-                tokens = [self.tokenizer.end, *words, self.tokenizer.end]
-                found.append((self._move(true) if self.lengths else true, tokens))
-        return found
+    def _tokens(self, text: str, *, times: Sequence[int] = (), again: bool = False) -> list[int]:
+        words = self.tokenizer.encode(text)[: self.config.most_words]
+        first = self.tokenizer.end if again else self.tokenizer.begin
+        return [first, *times, *words, self.tokenizer.end]
 
-    def _move(self, span: tuple[float, float]) -> tuple[float, float]:
-        length = span[1] - span[0]
-        moved = self._random.uniform(-self.config.jitter, self.config.jitter, 2) * length
-        return span[0] + float(moved[0]), span[1] + float(moved[1])
+    def _moved(self, spans: Float64[np.ndarray, "events 2"]) -> Float64[np.ndarray, "events 2"]:
+        jitter = self.config.jitter
+        return spans + self._random.uniform(-jitter, jitter, spans.shape) * np.diff(spans)
 
-    def _times(self, true: tuple[float, float], told: tuple[float, float]) -> list[int]:
+    def _times(self, true: Float64[np.ndarray, " 2"], told: Float64[np.ndarray, " 2"]) -> list[int]:
         if not self.tokenizer.config.time_tokens:
             return []
         length = told[1] - told[0]
         first, width = told[0] - self.context * length, (1 + 2 * self.context) * length
-        return [self.tokenizer.encode_time((bound - first) / width) for bound in true]
+        return [self.tokenizer.encode_time(float((bound - first) / width)) for bound in true]
 
 
-def caption_span(item: VideoItem, start: float, end: float) -> tuple[float, float]:
-    """Return a caption's bounds in frames, cut off at the video's end."""
+def event_spans(item: VideoItem) -> Float64[np.ndarray, "events 2"]:
+    """Return the bounds of a video's events in frames, cut off at the video's end.
+
+    Raises:
+        ValueError: an event begins after the last frame; the video is named.
+    """
+    bounds = [(event[0].start, event[0].end) for event in events_of(item.captions)]
+    seconds = np.array(bounds, dtype=np.float64).reshape(-1, 2)
     edges = frame_edges(item.timestamps)
-    if start >= edges[-1]:
+    if (late := seconds[seconds[:, 0] >= edges[-1], 0]).size:
         raise ValueError(
-            f"{item.name}: a caption begins at {start:g} s, but its {item.num_frames} frames end "
+            f"{item.name}: a caption begins at {late[0]:g} s, but its {item.num_frames} frames end "
             f"at {edges[-1]:g} s"
         )
-    first, last = to_frames(np.array([start, end]), edges)
-    return float(first), max(float(last), float(first) + 1e-3)
+    frames = to_frames(seconds, edges)
+    frames[:, 1] = np.maximum(frames[:, 1], frames[:, 0] + 1e-3)
+    return frames

@@ -38,14 +38,28 @@ class CaptionLossConfig:
     label_smoothing: float = 0.05
     """Share of the words' truth that is spread over all tokens."""
 
+    self_critical: float = 0.0
+    """What drawn captions score by CIDEr-D, against the other captions drawn of the same event."""
+
+    self_critical_from: float = 0.6
+    """Share of the training after which captions are drawn: before, they would say nothing."""
+
+    drawn: int = 5
+    """Captions that are drawn of each event."""
+
     smoothing: float = 0.15
     """Weight, among the frames', of the penalty on jumps between frames."""
 
     def __post_init__(self) -> None:
         weights = (self.words, self.mentions, self.again, self.times, self.frames, self.smoothing)
-        if min(weights) < 0 or not 0 <= self.label_smoothing < 1:
+        if min(*weights, self.self_critical) < 0 or not 0 <= self.label_smoothing < 1:
             raise ValueError(
                 f"weights must not be negative, and label_smoothing in [0, 1), got {self}"
+            )
+        if not 0 <= self.self_critical_from <= 1 or self.drawn < 2:
+            raise ValueError(
+                "self_critical_from must lie in [0, 1], and drawn be at least 2, got "
+                f"{self.self_critical_from}, {self.drawn}"
             )
         if self.words == self.times == self.frames == 0:
             raise ValueError("one of words, times and frames must have a weight above 0")
@@ -60,14 +74,15 @@ def caption_losses(
     """Return each loss that has a weight, not weighted yet, by its name in the config."""
     losses: dict[str, Tensor] = {}
     told, again = batch.tokens[:, 1:], batch.again
-    for name, rows in (("words", ~again), ("again", again)):
-        if getattr(config, name) and (name == "words" or bool(again.any())):
+    new = slice(None) if again is None else ~again
+    for name, rows in (("words", new), ("again", again)):
+        if getattr(config, name) and (name == "words" or (again is not None and bool(again.any()))):
             losses[name] = word_loss(
                 output.words[rows], told[rows], tokenizer.pad, config.label_smoothing
             )
     if config.mentions:
-        mentions = output.mentions[~again]
-        losses["mentions"] = mention_loss(mentions, told[~again], tokenizer.num_words)
+        mentions = output.mentions[batch.about[new]]
+        losses["mentions"] = mention_loss(mentions, told[new], tokenizer.num_words)
     if config.times and output.events is not None:
         losses["times"] = torch.stack(event_loss(output.events, batch.events, batch.mask)).sum()
     if config.frames and output.frames is not None:

@@ -1,27 +1,25 @@
-"""A captioning task for a data set, or from a checkpoint."""
+"""A captioning task for a data set."""
 
-import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from vidmamba.config import differences, to_plain
-from vidmamba.datasets.captions import events_of
 from vidmamba.datasets.records import LabelledSet
 from vidmamba.models.captioner import CaptionerConfig
 from vidmamba.models.captioner_events import typical_lengths
 from vidmamba.models.generation import GenerationConfig
 from vidmamba.models.language import LanguageConfig, language_model_config, load_language_model
+from vidmamba.models.token_cider import TokenCider, learn_rarities
 from vidmamba.models.tokenizer import (
     CaptionTokenizer,
     TokenizerConfig,
     read_tokenizer,
     train_tokenizer,
 )
-from vidmamba.tasks.caption_batches import CaptionBatchConfig, caption_span
+from vidmamba.tasks.caption_batches import CaptionBatchConfig, event_spans
 from vidmamba.tasks.caption_losses import CaptionLossConfig
 from vidmamba.tasks.captioning import CaptioningTask, Score
 from vidmamba.tasks.optim import OptimConfig
@@ -66,6 +64,7 @@ def make_captioning_task(
     words = words or TokenizerConfig()
     model = replace(model, events=replace(model.events, lengths=_lengths(data, model)))
     tokenizer, model = _words(data, model, words, language_model)
+    likeness = _likeness(data, tokenizer)
     task = CaptioningTask(
         model=to_plain(model),
         optim=to_plain(optim),
@@ -80,35 +79,16 @@ def make_captioning_task(
         },
         features=dict(data.feature_key),
         data=data_config,
+        ngrams=len(likeness.keys),
         score=score,
     )
+    task.likeness.load_state_dict(likeness.state_dict())
     if language_model is not None:
         task.net.decoder = load_language_model(language_model, _language(model, tokenizer))
     task.net.encoder.standardize.set_statistics(*feature_statistics(data))
     if segmenter is not None:
         _start_from(task, segmenter, data)
     return task
-
-
-def load_captioning_task(checkpoint: Path) -> CaptioningTask:
-    """Load a trained task onto the CPU.
-
-    Raises:
-        ValueError: the file is missing, or is no checkpoint of a captioner of this package.
-    """
-    if not checkpoint.is_file():
-        raise ValueError(f"{checkpoint}: no such checkpoint file")
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        values = content["hyper_parameters"]
-        if (kind := values.get("kind", "segmentation")) != CaptioningTask.kind:
-            raise ValueError(f"{checkpoint}: a {kind} model; this needs a captioning model")
-        task = CaptioningTask(**values)
-        task.load_state_dict(content["state_dict"])
-    except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{checkpoint}: not a vidmamba checkpoint ({reason})") from error
-    return task.eval()
 
 
 def _lengths(data: LabelledSet, model: CaptionerConfig) -> tuple[float, ...]:
@@ -119,14 +99,17 @@ def _lengths(data: LabelledSet, model: CaptionerConfig) -> tuple[float, ...]:
         )
     if model.events.lengths is not None:
         return model.events.lengths
-    spans = [
-        [caption_span(item, *(event[0].start, event[0].end)) for event in events_of(item.captions)]
-        for item in data.train
-    ]
+    spans = [event_spans(item) for item in data.train]
     if all(len(events) <= 1 for events in spans):
         return ()
-    every = np.array([span for events in spans for span in events])
+    every = np.concatenate(spans)
     return typical_lengths(every[:, 1] - every[:, 0], model.events.channels)
+
+
+def _likeness(data: LabelledSet, tokenizer: CaptionTokenizer) -> TokenCider:
+    """Return what knows how rare n-grams are in the training captions."""
+    videos = [[tokenizer.encode(caption.text) for caption in item.captions] for item in data.train]
+    return learn_rarities(videos, vocabulary=len(tokenizer), end=tokenizer.end)
 
 
 def _words(

@@ -19,6 +19,7 @@ from vidmamba.metrics.captions.dense import MOST_CAPTIONS, score_dense_captions
 from vidmamba.models.captioner import Captioner, CaptionerConfig, CaptionerOutput
 from vidmamba.models.generation import GenerationConfig
 from vidmamba.models.telling import Told, tell_all
+from vidmamba.models.token_cider import TokenCider
 from vidmamba.models.tokenizer import tokenizer_from_plain
 from vidmamba.tasks.caption_batches import (
     CaptionBatch,
@@ -28,6 +29,7 @@ from vidmamba.tasks.caption_batches import (
 )
 from vidmamba.tasks.caption_losses import CaptionLossConfig, caption_losses
 from vidmamba.tasks.optim import OptimConfig, configure
+from vidmamba.tasks.self_critical import self_critical_loss
 from vidmamba.timeline import Caption
 
 Score = Literal["caption", "loss"]
@@ -69,6 +71,7 @@ class CaptioningTask(L.LightningModule):
         labels: dict[str, Any],
         features: dict[str, Any],
         data: dict[str, Any],
+        ngrams: int = 0,
         score: Score = "caption",
         kind: str = "captioning",
         version: str = __version__,
@@ -92,6 +95,9 @@ class CaptioningTask(L.LightningModule):
             num_classes=len(self.class_names) if self.loss.frames else 0,
             vocabulary=len(self.tokenizer),
         )
+        self.likeness = TokenCider(
+            vocabulary=len(self.tokenizer), end=self.tokenizer.end, ngrams=ngrams
+        )
         self.collate = CaptionCollator(
             self.tokenizer, config, from_plain(CaptionBatchConfig, batches)
         )
@@ -106,12 +112,22 @@ class CaptioningTask(L.LightningModule):
             batch.mask,
             videos=batch.videos,
             spans=batch.spans,
+            about=batch.about,
             tokens=batch.tokens[:, :-1],
         )
 
     def training_step(self, batch: CaptionBatch, _: int) -> Tensor:
         """Return the loss of one batch."""
-        return self._log_losses(batch, "train")
+        done = self.global_step / max(int(self.trainer.estimated_stepping_batches), 1)
+        return self._log_losses(batch, "train", done)
+
+    def batch_loss(self, batch: CaptionBatch, *, done: float = 0.0) -> Tensor:
+        """Return the loss of one batch, and log nothing; ``done`` is the share of the training."""
+        return self._total(self._losses(batch, done))
+
+    def draws(self, done: float) -> bool:
+        """Whether captions are drawn, and learned from, when that share of the training is done."""
+        return self.loss.self_critical > 0 and done >= self.loss.self_critical_from
 
     def validation_step(self, batch: CaptionBatch, _: int) -> None:
         """Gather the losses of one batch, and what is said of its videos."""
@@ -182,17 +198,28 @@ class CaptioningTask(L.LightningModule):
         mask: Bool[Tensor, "B T"],
         edges: Sequence[Float64[np.ndarray, " _"]],
     ) -> list[CaptionPrediction]:
-        found = tell_all(self.net, features, mask, self.tokenizer, self.generation)
+        found = tell_all(self.net, features, mask, self.tokenizer, self.generation, self.likeness)
         return [_in_seconds(told, own) for told, own in zip(found, edges, strict=True)]
 
-    def _log_losses(self, batch: CaptionBatch, part: str) -> Tensor:
+    def _losses(self, batch: CaptionBatch, done: float) -> dict[str, Tensor]:
         losses = caption_losses(batch, self(batch), self.tokenizer, self.loss)
+        if self.draws(done) and len(batch.tokens):
+            losses["self_critical"] = self_critical_loss(
+                self.net, batch, self.tokenizer, self.likeness, number=self.loss.drawn
+            )
+        return losses
+
+    def _log_losses(self, batch: CaptionBatch, part: str, done: float = 0.0) -> Tensor:
+        losses = self._losses(batch, done)
         size = len(batch.names)
         for name, value in losses.items():
             self.log(f"{part}/{name}", value, batch_size=size)
-        total = torch.stack([getattr(self.loss, name) * x for name, x in losses.items()]).sum()
+        total = self._total(losses)
         self.log(f"{part}/loss", total, batch_size=size)
         return total
+
+    def _total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack([getattr(self.loss, name) * x for name, x in losses.items()]).sum()
 
 
 def _in_seconds(told: Told, edges: Float64[np.ndarray, " edges"]) -> CaptionPrediction:

@@ -6,6 +6,7 @@ from pathlib import Path
 import lightning as L
 import torch
 
+from vidmamba import __version__
 from vidmamba.tasks.captioning import CaptioningTask
 from vidmamba.tasks.classification import ClassificationTask
 from vidmamba.tasks.segmentation import SegmentationTask
@@ -15,33 +16,59 @@ TASKS: dict[str, type[L.LightningModule]] = {
 }
 
 
-def load_checkpoint(checkpoint: Path) -> L.LightningModule:
+def load_checkpoint(checkpoint: Path, *, kind: str | None = None) -> L.LightningModule:
     """Load a trained task onto the CPU.
 
+    Args:
+        checkpoint: the file.
+        kind: of the task, a key of `TASKS`; None for any.
+
     Raises:
-        ValueError: the file is missing, or is no checkpoint of this package.
+        ValueError: the file is missing, or is no checkpoint of this package, or of a version with
+            other options, or of another kind of task.
     """
     if not checkpoint.is_file():
         raise ValueError(f"{checkpoint}: no such checkpoint file")
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        values = content["hyper_parameters"]
-        task = TASKS[values["kind"]](**values)
-        task.load_state_dict(content["state_dict"])
-    except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        # PyTorch's own message advises to load what may run anything
+        raise ValueError(f"{checkpoint}: not a vidmamba checkpoint (no file of PyTorch)") from error
+    try:
+        values, weights = content["hyper_parameters"], content["state_dict"]
+        found = values["kind"]
+        if kind in (None, found):
+            task = TASKS[found](**values)
+            task.load_state_dict(weights)
+            return task.eval()
+    except (RuntimeError, KeyError, TypeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{checkpoint}: not a vidmamba checkpoint ({reason})") from error
-    return task.eval()
+    except ValueError as error:
+        raise ValueError(
+            f"{checkpoint}: made by vidmamba {values.get('version', 'of another version')}, whose "
+            f"options are not those of this one, {__version__}: {error}"
+        ) from error
+    raise ValueError(f"{checkpoint}: a {found} model; this needs a {kind} model")
 
 
 def load_task(checkpoint: Path) -> SegmentationTask:
     """Load a trained segmentation task onto the CPU.
 
     Raises:
-        ValueError: as `load_checkpoint`, or the checkpoint is of another task.
+        ValueError: as `load_checkpoint`.
     """
-    task = load_checkpoint(checkpoint)
-    if not isinstance(task, SegmentationTask):
-        kind = task.hparams["kind"]
-        raise ValueError(f"{checkpoint}: a {kind} model; this needs a segmentation model")
+    task = load_checkpoint(checkpoint, kind=SegmentationTask.kind)
+    assert isinstance(task, SegmentationTask)
+    return task
+
+
+def load_captioning_task(checkpoint: Path) -> CaptioningTask:
+    """Load a trained captioning task onto the CPU.
+
+    Raises:
+        ValueError: as `load_checkpoint`.
+    """
+    task = load_checkpoint(checkpoint, kind=CaptioningTask.kind)
+    assert isinstance(task, CaptioningTask)
     return task
