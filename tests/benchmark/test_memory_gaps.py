@@ -75,6 +75,22 @@ def test_training_gaps_grow_from_the_shortest_to_the_longest_and_test_gaps_are_l
     assert not gaps["validation"]
 
 
+def test_short_gaps_come_first_and_in_the_second_half_all_clips_are_trained_on() -> None:
+    course = TOOL["course_of"](40, steps=200, batch_size=4, seed=1)
+    assert len(course) == 200
+    assert all(len({*clips}) == 4 and max(clips) - min(clips) < 8 for clips in course)
+    longest = [max(clips) for clips in course]
+    for step in range(100):
+        assert longest[step] < 10 + 30 * step / 100 + 1  # a quarter at first
+    assert {clip for clips in course[100:] for clip in clips} == {*range(40)}
+    assert course == TOOL["course_of"](40, steps=200, batch_size=4, seed=1)
+    assert course != TOOL["course_of"](40, steps=200, batch_size=4, seed=2)
+
+
+def test_a_course_of_fewer_clips_than_a_batch_takes_them_all() -> None:
+    assert {*map(len, TOOL["course_of"](3, steps=5, batch_size=8, seed=0))} == {3}
+
+
 def test_long_gaps_are_labelled_thinly_and_all_else_in_full() -> None:
     config = TOOL["errands_of"](1_000, videos=3)
     for _, script in TOOL["scripts_of"](config):
@@ -94,7 +110,7 @@ def test_long_gaps_are_labelled_thinly_and_all_else_in_full() -> None:
 def test_a_row_is_the_mean_over_seeds_and_its_deviation() -> None:
     runs = [
         {"scores": {"memory_accuracy": memory, "accuracy": 50.0}, "seconds": 1.0}
-        | {"parameters": 1, "device": "CPU"}
+        | {"trained_on": {"memory_accuracy": 90.0}, "parameters": 1, "device": "CPU"}
         for memory in (70.0, 60.0)
     ]
     row = TOOL["row_of"](100, "Mamba", runs)
@@ -107,7 +123,7 @@ def test_it_prints_a_row_a_model_and_gap_and_a_second_call_trains_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["memory_gaps.py", f"--out={tmp_path}", "--gaps", "12", "--models", "LSTM"]
-    arguments += ["--seeds", "0", "--videos=5", "--epochs=1", "--weights=random"]
+    arguments += ["--seeds", "0", "--videos=5", "--steps=2", "--weights=random"]
     monkeypatch.setattr(sys, "argv", arguments)
     TOOL["main"]()
     (line,) = capsys.readouterr().out.splitlines()
