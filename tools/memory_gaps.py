@@ -26,11 +26,13 @@ import numpy as np
 import torch
 
 from vidmamba.benchmark.memory_clips import (
+    PIXELS,
     clips_at,
     embed_clip,
     errands_of,
     file_of,
-    load_sets,
+    load_tests,
+    load_training,
     reach_of,
     training_clips,
 )
@@ -98,7 +100,7 @@ LOOKS = {
 
 FIRST = 0.25
 """Share of the training clips, those of the shortest gaps, that training begins with."""
-GROWING = 0.7
+GROWING = 0.8
 """Share of the steps in which the others join them, one by one."""
 LINE = (
     "gap {gap:6}  {model:18} memory {memory_accuracy:5.1f} ± {spread:4.1f}"
@@ -137,8 +139,7 @@ def score(
     file: Path,
 ) -> None:
     """Train one model, test it on each gap, and leave its scores in a file."""
-    sets = load_sets(config, gaps, tests, folder)
-    data = sets[gaps[0]]
+    data, _ = load_training(config, folder)
     seed_everything(seed)
     task = make_task(
         data,
@@ -154,8 +155,10 @@ def score(
     device = device_of(trainer.accelerator)
     course = course_of(len(data.train), steps=steps, batch_size=trainer.batch_size, seed=seed)
     train_quickly(task, data.train, trainer, seed=seed, device=device, batches=course)
+    seconds = time.perf_counter() - start
+    sets = {gap: load_tests(config, clips_at(config, gap, tests), folder) for gap in gaps}
     record = {
-        "seconds": time.perf_counter() - start,
+        "seconds": seconds,
         "parameters": sum(p.numel() for p in task.net.parameters()),
         "device": torch.cuda.get_device_name() if device == "cuda" else "CPU",
         "scores": {gap: evaluate_set(task, own, part="test").scores for gap, own in sets.items()},
@@ -225,11 +228,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--gaps", type=int, nargs="+", default=[100, 1000, 10000])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--models", nargs="+", default=[*LOOKS], choices=[*LOOKS])
-    parser.add_argument("--videos", type=int, default=112, help="to train on")
-    parser.add_argument("--tests", type=int, default=20, help="videos to test on, a gap")
+    parser.add_argument("--videos", type=int, default=80, help="to train on")
+    parser.add_argument("--tests", type=int, default=16, help="videos to test on, a gap")
     parser.add_argument("--clips_seed", type=int, default=0, help="other clips than the figure's")
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--jobs", type=int, default=1, help="clips and runs side by side")
     parser.add_argument("--weights", default="embedded", help="of the backbone, as in configs")
     return parser.parse_args()
@@ -263,11 +266,9 @@ def do(options: argparse.Namespace) -> None:
     ]
     if not jobs:
         return
-    backbone = BackboneConfig(image_size=128, weights=options.weights)
-    tested = [clip for gap in options.gaps for clip in clips_at(config, gap, options.tests)]
-    clips = sorted(
-        [*training_clips(config), *tested], key=lambda clip: -clip.script.num_frames
-    )  # the longest first, so that none is waited for
+    backbone = BackboneConfig(image_size=PIXELS, weights=options.weights)
+    clips = training_clips(config)[::-1]  # the longest first, so that none is waited for
+    clips += [clip for gap in options.gaps for clip in clips_at(config, gap, options.tests)][::-1]
     embed = [
         Job(
             name=str(clip.number),

@@ -37,6 +37,8 @@ MIXED = 256
 """Channels that models see."""
 PICTURES = 256
 """Rendered before they are embedded."""
+PIXELS = 126
+"""Across what the backbone sees: pictures of errands, cut, and not resized."""
 
 
 class Clip(NamedTuple):
@@ -100,32 +102,34 @@ def file_of(clip: Clip, folder: Path) -> Path:
 
 
 @lru_cache(maxsize=1)
-def load_sets(
-    config: ErrandsConfig, gaps: tuple[int, ...], tests: int, folder: Path
-) -> dict[int, LabelledSet]:
-    """Join the labels of the scripts with the features in a folder, once a process.
+def load_training(
+    config: ErrandsConfig, folder: Path
+) -> tuple[LabelledSet, Float32[Tensor, "D M"]]:
+    """Join the labels of the training clips with their features in a folder, once a process.
 
     Returns:
-        A set for each gap: the same clips to train on, those of the gap to test on.
+        A set with nothing to test on, and what mixes the features of other clips as it does theirs.
     """
-    trained = training_clips(config)
-    read = [np.load(file_of(clip, folder)) for clip in trained]
+    clips = training_clips(config)
+    read = [np.load(file_of(clip, folder)) for clip in clips]
     matrix = mixture(read)
-    train = items_of(config, trained, [mix(features, matrix) for features in read], thin=True)
-    sets = {}
-    for gap in gaps:
-        clips = clips_at(config, gap, tests)
-        mixed = [mix(np.load(file_of(clip, folder)), matrix) for clip in clips]
-        sets[gap] = LabelledSet(
-            class_names=CLASS_NAMES,
-            background=(CLASS_NAMES.index("background"),),
-            train=train,
-            validation=(),
-            test=items_of(config, clips, mixed, thin=False),
-            feature_key={"errands": folder.name, "width": MIXED},
-            memory_classes=tuple(CLASS_NAMES.index(name) for name in MEMORY_CLASSES),
-        )
-    return sets
+    data = LabelledSet(
+        class_names=CLASS_NAMES,
+        background=(CLASS_NAMES.index("background"),),
+        train=items_of(config, clips, [mix(features, matrix) for features in read], thin=True),
+        validation=(),
+        test=(),
+        feature_key={"errands": folder.name, "width": MIXED},
+        memory_classes=tuple(CLASS_NAMES.index(name) for name in MEMORY_CLASSES),
+    )
+    return data, matrix
+
+
+def load_tests(config: ErrandsConfig, clips: Sequence[Clip], folder: Path) -> LabelledSet:
+    """Return the training set with these clips to test on."""
+    data, matrix = load_training(config, folder)
+    mixed = [mix(np.load(file_of(clip, folder)), matrix) for clip in clips]
+    return replace(data, test=items_of(config, clips, mixed, thin=False))
 
 
 def items_of(
