@@ -103,7 +103,7 @@ FIRST = 0.25
 GROWING = 0.8
 """Share of the steps in which the others join them, one by one."""
 LINE = (
-    "gap {gap:6}  {model:18} memory {memory_accuracy:5.1f} ± {spread:4.1f}"
+    "gap {gap:6}  {model:18} memory {memory_accuracy:5.1f} ± {spread:4.1f} ({seeds} seeds)"
     "  trained on {trained_on:5.1f}  all {accuracy:5.1f}"
     "  {seconds:5.0f} s  {parameters:7,} parameters  {device}"
 )
@@ -176,6 +176,7 @@ def row_of(gap: int, model: str, runs: Sequence[dict[str, Any]]) -> dict[str, An
         "model": model,
         "memory_accuracy": statistics.mean(memory),
         "spread": statistics.stdev(memory) if len(memory) > 1 else 0.0,
+        "seeds": len(runs),
         "by_seed": memory,
         "accuracy": statistics.mean(own["accuracy"] for own in scores),
         "trained_on": statistics.mean(run["trained_on"]["memory_accuracy"] for run in runs),
@@ -186,26 +187,32 @@ def row_of(gap: int, model: str, runs: Sequence[dict[str, Any]]) -> dict[str, An
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Mean memory accuracy against the gap, a line a model, its deviation over seeds as bars."""
+    """Memory accuracy against the gap: a line a model through the means, a mark a seed."""
     mpl.use("Agg")
     from matplotlib import pyplot
 
     gaps = sorted({row["gap"] for row in rows})
-    lowest = min(row["memory_accuracy"] - row["spread"] for row in rows)
+    lowest = min(memory for row in rows for memory in row["by_seed"])
     figure, axes = pyplot.subplots(figsize=(6.4, 3.8), layout="constrained")
     axes.axhline(50, color="0.45", linewidth=1, linestyle=(0, (4, 3)))
     axes.annotate("chance", (gaps[0] / 1.25, 50.8), color="0.35", fontsize=9)
     for place, (name, (marker, colour)) in enumerate(LOOKS.items()):
         found = [row for row in rows if row["model"] == name]
-        axes.errorbar(
-            [row["gap"] * 1.05 ** (place - 1.5) for row in found],  # side by side where equal
+        across = {row["gap"]: row["gap"] * 1.06 ** (place - 1.5) for row in found}  # side by side
+        axes.plot(
+            [*across.values()],
             [row["memory_accuracy"] for row in found],
-            yerr=[row["spread"] for row in found],
-            marker=marker,
             color=colour,
             linewidth=1.8,
-            capsize=3,
-            label=name,
+        )
+        axes.scatter(
+            [across[row["gap"]] for row in found for _ in row["by_seed"]],
+            [memory for row in found for memory in row["by_seed"]],
+            marker=marker,
+            color=colour,
+            s=24,
+            alpha=0.7,
+            label=name if found else None,
         )
     axes.set(xscale="log", xlim=(gaps[0] / 1.3, gaps[-1] * 1.3), ylim=(min(40, lowest - 3), 103))
     axes.set_xticks(gaps, [f"{gap:,}" for gap in gaps], minor=False)
@@ -234,6 +241,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--jobs", type=int, default=1, help="clips and runs side by side")
+    parser.add_argument("--done", action="store_true", help="train nothing, show what is done")
     parser.add_argument("--weights", default="embedded", help="of the backbone, as in configs")
     return parser.parse_args()
 
@@ -286,14 +294,18 @@ def do(options: argparse.Namespace) -> None:
 def main() -> None:
     """Do what is not done yet, print a line a model and gap, write the figures and the picture."""
     options = parse()
-    do(options)
+    if not options.done:
+        do(options)
     rows = []
     files = files_of(options)
     for gap in options.gaps:
         for model in options.models:
-            runs = [json.loads(files[model, seed].read_text()) for seed in options.seeds]
-            rows.append(row_of(gap, model, runs))
-            print(LINE.format(**rows[-1]), flush=True)
+            own = [files[model, seed] for seed in options.seeds if files[model, seed].exists()]
+            if own:
+                rows.append(row_of(gap, model, [json.loads(file.read_text()) for file in own]))
+                print(LINE.format(**rows[-1]), flush=True)
+    if not rows:
+        raise SystemExit(f"no run is done yet in {options.out}: leave --done out to train them")
     told = {**vars(options), "out": str(options.out), "features": str(options.features)}
     write_json(options.out / "memory_gaps.json", {"options": told, "rows": rows})
     draw(rows, options.out / "memory_gaps.png")

@@ -109,8 +109,6 @@ class FrozenBackbone(nn.Module):
         features = frames.new_empty(len(frames), self.width, dtype=torch.float32)
         for start in range(0, len(frames), step):
             pictures = self.transform(frames[start : start + step])
-            if device == "cuda" and not autocast:
-                pictures = pictures.contiguous()  # cuDNN's depthwise float32 is slow channels-last
             with torch.autocast(device, torch.bfloat16, enabled=autocast):
                 features[start : start + step] = model(pictures)
         return features
