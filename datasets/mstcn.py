@@ -77,9 +77,7 @@ def load_mstcn(
     parts = _split_videos(root / "splits", split, validation, seed)
     videos = [video for part in parts.values() for video in part]
     folder = _feature_folder(root / "features", split)
-    items = _read_items(
-        root, folder, videos, class_names, stride=stride, average=average, fps=rate
-    )
+    items = _read_items(root, folder, videos, class_names, stride=stride, average=average, fps=rate)
     whole: tuple[str, ...] = ()
     if video_class_pattern is not None:
         of_video = _video_classes(videos, video_class_pattern)
