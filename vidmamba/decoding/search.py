@@ -83,7 +83,7 @@ class Search:
 
     def best(self, grammar: Grammar) -> Found:
         """Return the best segments by a grammar."""
-        from vidmamba.decoding.sweep import sweep
+        from vidmamba.kernels.segment_search.cpu import sweep
 
         edges, evidence, lengths = self._edges, self._evidence, self._lengths
         arcs = grammar.arcs

@@ -1,4 +1,4 @@
-"""Viterbi's way over all edges, compiled: what each state can score there.
+"""Viterbi's way over all edges, in numba: what each state can score there.
 
 Imported on first use only, since numba takes a second to load.
 """
