@@ -95,16 +95,16 @@ def test_clips_to_test_on_have_the_gap_and_are_others_of_the_same_room() -> None
 
 
 def test_short_gaps_come_first_and_at_last_all_clips_are_trained_on() -> None:
-    growing = round(200 * TOOL["GROWING"])
-    course = TOOL["course_of"](40, steps=200, batch_size=4, seed=1)
-    assert len(course) == 200
+    growing = round(1_000 * TOOL["GROWING"])
+    course = TOOL["course_of"](40, steps=1_000, batch_size=4, seed=1)
+    assert len(course) == 1_000
     assert all(len({*clips}) == 4 and max(clips) - min(clips) < 8 for clips in course)
     longest = [max(clips) for clips in course]
     for step in range(growing):
         assert longest[step] < 10 + 30 * step / growing + 1  # a quarter at first
     assert {clip for clips in course[growing:] for clip in clips} == {*range(40)}
-    assert course == TOOL["course_of"](40, steps=200, batch_size=4, seed=1)
-    assert course != TOOL["course_of"](40, steps=200, batch_size=4, seed=2)
+    assert course == TOOL["course_of"](40, steps=1_000, batch_size=4, seed=1)
+    assert course != TOOL["course_of"](40, steps=1_000, batch_size=4, seed=2)
 
 
 def test_a_course_of_fewer_clips_than_a_batch_takes_them_all() -> None:
