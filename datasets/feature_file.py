@@ -43,6 +43,9 @@ class FeatureFile:
         num_frames, width: T, after the stride, and D.
         stride: take the stored frames start, start + stride, start + 2 * stride, ...
         start: the first stored frame that is taken.
+        average: each frame is the mean of this many stored ones, an odd number, itself amid them:
+            what a stride leaves out steadies what it takes. Past the ends of the stretch that is
+            taken there are none.
     """
 
     path: Path
@@ -51,6 +54,7 @@ class FeatureFile:
     width: int
     stride: int = 1
     start: int = 0
+    average: int = 1
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -63,7 +67,20 @@ class FeatureFile:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         stored = np.load(self.path, mmap_mode="r")
         frames = stored if self.frames_first else stored.T
-        return np.array(frames[self.start :: self.stride][: self.num_frames], dtype=dtype)
+        if self.average == 1:
+            return np.array(frames[self.start :: self.stride][: self.num_frames], dtype=dtype)
+        stretch = frames[self.start : self.start + self.stride * self.num_frames]
+        found = _means(stretch, np.arange(0, len(stretch), self.stride), self.average)
+        return found.astype(dtype or stored.dtype)
+
+
+def _means(frames: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
+    """Return the means of `count` frames around some places, fewer at the ends, in float64."""
+    sums = np.cumsum(frames, axis=0, dtype=np.float64)
+    sums = np.concatenate([np.zeros((1, sums.shape[1])), sums])
+    first = np.maximum(places - count // 2, 0)
+    end = np.minimum(places + count // 2 + 1, len(frames))
+    return (sums[end] - sums[first]) / (end - first)[:, None]
 
 
 def find_feature_files(folder: Path, num_labels: Mapping[str, int]) -> dict[str, FeatureFile]:

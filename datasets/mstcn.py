@@ -39,6 +39,7 @@ def load_mstcn(
     *,
     split: int,
     stride: int = 1,
+    average: int = 1,
     validation: float | int = 0.2,
     background: Sequence[str] | None = None,
     seed: int = 0,
@@ -52,6 +53,7 @@ def load_mstcn(
         split: the number of the split.
         stride: take stored frames 0, stride, 2 * stride, ...; scored are all of them, as in MS-TCN,
             each by the frame taken last before it.
+        average: each frame's features are the mean of this many stored ones around it.
         validation: how many of the training videos are held out, as a count (int) or a share.
         background: names of the classes that Edit and F1 leave out; by default protocol.json's, or
             else the class named `background` if there is one.
@@ -64,15 +66,18 @@ def load_mstcn(
         ValueError: a file is missing or not as described (the message names it, and its line), or
             an argument does not fit the data.
     """
-    if stride < 1:
-        raise ValueError(f"stride must be 1 or more, got {stride}")
+    if stride < 1 or average < 1 or average % 2 == 0:
+        raise ValueError(
+            f"stride must be 1 or more and average odd, so that a frame has as many on either "
+            f"side, got {stride} and {average}"
+        )
     protocol = _read_protocol(root / "protocol.json")
     rate = float(fps if fps is not None else protocol.get("fps", DEFAULT_FPS))
     class_names = read_mapping(root / "mapping.txt")
     parts = _split_videos(root / "splits", split, validation, seed)
     videos = [video for part in parts.values() for video in part]
     folder = _feature_folder(root / "features", split)
-    items = _read_items(root, folder, videos, class_names, stride=stride, fps=rate)
+    items = _read_items(root, folder, videos, class_names, stride=stride, average=average, fps=rate)
     whole: tuple[str, ...] = ()
     if video_class_pattern is not None:
         of_video = _video_classes(videos, video_class_pattern)
@@ -88,7 +93,8 @@ def load_mstcn(
             "width": items[videos[0]].features.shape[1],
             "fps": rate / stride,
             "sample": fingerprint(folder / f"{min(videos)}.npy"),
-        },
+        }
+        | ({"average": average} if average > 1 else {}),
         evaluation_stride=int(protocol.get("evaluation_stride", 1)),
         train=tuple(items[video] for video in parts["train"]),
         validation=tuple(items[video] for video in parts["validation"]),
@@ -104,6 +110,7 @@ def _read_items(
     class_names: Sequence[str],
     *,
     stride: int,
+    average: int,
     fps: float,
 ) -> dict[str, VideoItem]:
     class_ids = {name: label for label, name in enumerate(class_names)}
@@ -114,7 +121,8 @@ def _read_items(
     files = find_feature_files(folder, {video: len(labels[video]) for video in videos})
     items = {}
     for video, file in files.items():
-        stored = VideoFeatures(features=file, timestamps=np.arange(file.num_frames) / fps)
+        features = replace(file, average=average)
+        stored = VideoFeatures(features=features, timestamps=np.arange(file.num_frames) / fps)
         items[video] = stride_item(video, stored, labels[video][: file.num_frames], stride=stride)
     return items
 

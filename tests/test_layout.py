@@ -12,7 +12,7 @@ ALLOWED: dict[str, set[str]] = {
     "kernels": set(),
     "timeline": set(),
     "config": set(),
-    "decoding": {"timeline"},
+    "decoding": {"timeline", "kernels"},
     "losses": set(),
     "submission": {"timeline"},
     "video": set(),

@@ -2,14 +2,15 @@
 
 python tools/memory_gaps.py --out memory --gaps 100 1000 10000 --seeds 0 1 2 --jobs 6
 
-For each gap: errands are rendered and each picture is embedded (kept in OUT, so that a second call
-goes on; no video file lies between, so that a machine without decoders can do it), then causal
-models are trained on them with the same augmentation, schedule and steps, and tested once. Nothing
-is chosen: each model is told the longest gap, and is given what its kind needs to see so far
-(`stack_of`, `open_gates`). Training clips have gaps from 20 frames up to the longest, each as many
-times the one before, so that short memories are learned first; of a gap some 200 frames are
-labelled, so that leaving weighs as much in every loss. Features are standardised and mixed down to
-256 channels. Writes memory_gaps.json and the figure memory_gaps.png (matplotlib). Fifty is chance.
+Errands are rendered and each picture is embedded (kept in OUT, so that a second call goes on; no
+video file lies between, so that a machine without decoders can do it). Causal models are trained on
+clips with gaps from 20 frames up to the longest, each as many times the one before, and each is
+tested once on other clips of every gap. Augmentation, steps and their course, in which short gaps
+come first (`course_of`), are the same for all; each model is told the longest gap, and is given
+what its kind needs to see so far (`stack_of`, `open_gates`). Of a gap in training some 200 frames
+are labelled, so that leaving weighs as much in every loss. Features are standardised and mixed down
+to 256 channels. Writes memory_gaps.json and the figure memory_gaps.png (matplotlib). Fifty is
+chance. Whoever changes how models are trained can look at other clips first: --clips_seed 1.
 """
 
 import argparse
@@ -17,35 +18,32 @@ import json
 import statistics
 import time
 from collections.abc import Sequence
-from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import torch
-from jaxtyping import Float16, Float32, Int
 
+from vidmamba.benchmark.memory_clips import (
+    PIXELS,
+    clips_at,
+    embed_clip,
+    errands_of,
+    file_of,
+    load_tests,
+    load_training,
+    reach_of,
+    training_clips,
+)
 from vidmamba.benchmark.quick import train_quickly
 from vidmamba.benchmark.runs import device_of
 from vidmamba.benchmark.workers import Job, Workers
 from vidmamba.datasets.errands import ErrandsConfig
-from vidmamba.datasets.errands.grammar import write_script
-from vidmamba.datasets.errands.plan import PARTS, Part, plan_clips
-from vidmamba.datasets.errands.render import render
-from vidmamba.datasets.errands.script import (
-    CLASS_NAMES,
-    MEMORY_CLASSES,
-    Script,
-    frame_labels,
-)
-from vidmamba.datasets.records import UNLABELLED, LabelledSet, VideoItem
 from vidmamba.evaluation import evaluate_set
-from vidmamba.features.embed import embed_frames, place_backbone
-from vidmamba.features.files import write_json, written_whole
+from vidmamba.features.files import write_json
 from vidmamba.models.augment import AugmentConfig
-from vidmamba.models.backbone import BackboneConfig, FrozenBackbone
+from vidmamba.models.backbone import BackboneConfig
 from vidmamba.models.segmenter import SegmenterConfig
 from vidmamba.nn.attention import AttentionConfig
 from vidmamba.nn.mixer import MambaConfig
@@ -53,7 +51,6 @@ from vidmamba.nn.stack import StackConfig
 from vidmamba.tasks.optim import OptimConfig
 from vidmamba.tasks.segmentation import LossConfig, make_task
 from vidmamba.training import TrainerConfig, seed_everything
-from vidmamba.video.reader import Frames
 
 WIDTH = 64
 LAYERS = 6
@@ -101,127 +98,54 @@ LOOKS = {
 }
 """The models, each with its line's marker and colour."""
 
-SHORTEST_GAP = 20
-LABELLED_FRAMES = 200
-"""Of a gap, in training."""
-MIXED = 256
-"""Channels that models see."""
-PICTURES = 512
-"""Rendered before they are embedded."""
+FIRST = 0.25
+"""Share of the training clips, those of the shortest gaps, that training begins with."""
+GROWING = 0.8
+"""Share of the steps in which the others join them, one by one."""
 LINE = (
-    "gap {gap:6}  {model:18} memory {memory_accuracy:5.1f} ± {spread:4.1f}"
-    "  all {accuracy:5.1f}  {seconds:5.0f} s  {parameters:7,} parameters  {device}"
+    "gap {gap:6}  {model:18} memory {memory_accuracy:5.1f} ± {spread:4.1f} ({seeds} seeds)"
+    "  trained on {trained_on:5.1f}  all {accuracy:5.1f}"
+    "  {seconds:5.0f} s  {parameters:7,} parameters  {device}"
 )
 
 
-def errands_of(gap: int, videos: int) -> ErrandsConfig:
-    """Return the dials of clips in which the thing was last seen `gap` frames before leaving."""
-    return ErrandsConfig(
-        videos=videos, gap=(gap, gap + gap // 10), seed=gap, validation=0.0, test=0.3
-    )
+def course_of(clips: int, *, steps: int, batch_size: int, seed: int) -> list[list[int]]:
+    """Return which clips each step trains on, by number; their gaps grow with their numbers.
 
-
-def reach_of(config: ErrandsConfig) -> int:
-    """Return how far the last frame of leaving is from the first one of dealing with the thing."""
-    return config.gap[1] + 64
-
-
-def scripts_of(config: ErrandsConfig) -> list[tuple[Part, Script]]:
-    """Return the part and the script of each clip; in training, gaps grow from clip to clip."""
-    plans = plan_clips(config)
-    trained = [clip for clip, plan in enumerate(plans) if plan.part == "train"]
-    shortest, longest = min(SHORTEST_GAP, config.gap[0]), config.gap[1]
-    scripts = []
-    for clip, plan in enumerate(plans):
-        gap = plan.gap
-        if plan.part == "train":
-            share = trained.index(clip) / max(len(trained) - 1, 1)
-            gap = (round(shortest * (longest / shortest) ** share),) * 2
-        scripts.append((plan.part, write_script(config, clip, plan.outcomes, gap)))
-    return scripts
-
-
-@lru_cache(maxsize=1)
-def placed(backbone: BackboneConfig) -> FrozenBackbone:
-    """Return the backbone, once a process."""
-    return place_backbone(backbone)
-
-
-def embed_clip(config: ErrandsConfig, clip: int, backbone: BackboneConfig, file: Path) -> None:
-    """Render one clip and leave its features, float16 [T, D], in a file."""
-    _, script = scripts_of(config)[clip]
-    pictures, found = render(config, clip, script), []
-    while some := [*islice(pictures, PICTURES)]:
-        frames = Frames(np.stack(some), np.arange(len(some)) / config.fps)
-        found.append(embed_frames(placed(backbone), frames).features)
-    with written_whole(file) as out:
-        np.save(out, np.concatenate(found))
-
-
-@lru_cache(maxsize=1)
-def load_set(config: ErrandsConfig, folder: Path) -> LabelledSet:
-    """Join the labels of the scripts with the features in a folder, once a process."""
-    parts: dict[Part, list[VideoItem]] = {part: [] for part in PARTS}
-    scripts = scripts_of(config)
-    clips = [np.load(folder / f"{clip}.npy") for clip in range(config.videos)]
-    mixed = mix(clips, [clip for clip, (part, _) in enumerate(scripts) if part == "train"])
-    for clip, (part, script) in enumerate(scripts):
-        labels = frame_labels(script)
-        parts[part].append(
-            VideoItem(
-                name=f"errand_{clip:04d}",
-                features=mixed[clip],
-                labels=thinned(labels, script) if part == "train" else labels,
-                timestamps=np.arange(script.num_frames) / config.fps,
-            )
-        )
-    return LabelledSet(
-        class_names=CLASS_NAMES,
-        background=(CLASS_NAMES.index("background"),),
-        train=tuple(parts["train"]),
-        validation=(),
-        test=tuple(parts["test"]),
-        feature_key={"errands": folder.name, "width": MIXED},
-        memory_classes=tuple(CLASS_NAMES.index(name) for name in MEMORY_CLASSES),
-    )
-
-
-def mix(
-    clips: Sequence[Float16[np.ndarray, "_ D"]], trained: Sequence[int]
-) -> list[Float32[np.ndarray, "_ M"]]:
-    """Return random mixtures of all features, each of which weighs as much in the trained clips.
-
-    They keep distances (Johnson and Lindenstrauss), and five times as many clips fit beside each
-    other on a GPU.
+    A step's clips are neighbours, of like lengths. At first they are among those of the shortest
+    gaps; one by one the others join, and after `GROWING` of the steps there are all.
     """
-    some = [clips[clip][:: max(len(clips[clip]) // 50, 1)] for clip in trained]
-    weight = 1 / (np.concatenate(some).astype(np.float32).std(axis=0) + 1e-3)
-    random = np.random.default_rng(0).standard_normal((len(weight), MIXED)) / len(weight) ** 0.5
-    matrix = torch.from_numpy((weight[:, None] * random).astype(np.float32)).to(device_of("auto"))
-    return [(torch.from_numpy(clip).to(matrix) @ matrix).cpu().numpy() for clip in clips]
-
-
-def thinned(labels: Int[np.ndarray, " T"], script: Script) -> Int[np.ndarray, " T"]:
-    """Return labels with all but some `LABELLED_FRAMES` of each gap unlabelled."""
-    kept = labels.copy()
-    for errand in script.errands:
-        gap = slice(errand.handled, errand.leaves)
-        step = max((errand.leaves - errand.handled) // LABELLED_FRAMES, 1)
-        kept[gap] = UNLABELLED
-        kept[gap][::step] = labels[gap][::step]
-    return kept
+    random = np.random.default_rng(seed)
+    first = max(round(FIRST * clips), min(batch_size, clips))
+    course = []
+    for step in range(steps):
+        known = first + round((clips - first) * min(step / (GROWING * steps), 1))
+        near = min(2 * batch_size, known)
+        start = min(max(int(random.integers(known)) - near // 2, 0), known - near)
+        drawn = random.choice(near, min(batch_size, near), replace=False)
+        course.append([start + int(number) for number in drawn])
+    return course
 
 
 def score(
-    config: ErrandsConfig, folder: Path, model: str, seed: int, trainer: TrainerConfig, file: Path
+    config: ErrandsConfig,
+    gaps: tuple[int, ...],
+    tests: int,
+    folder: Path,
+    model: str,
+    seed: int,
+    steps: int,
+    trainer: TrainerConfig,
+    file: Path,
 ) -> None:
-    """Train one model, test it, and leave its scores in a file."""
-    data = load_set(config, folder)
+    """Train one model, test it on each gap, and leave its scores in a file."""
+    data, _ = load_training(config, folder)
     seed_everything(seed)
-    stack = stack_of(model, reach_of(config))
     task = make_task(
         data,
-        model=SegmenterConfig(stack=stack, augment=AugmentConfig(noise=0.5)),
+        model=SegmenterConfig(
+            stack=stack_of(model, reach_of(config)), augment=AugmentConfig(noise=0.5)
+        ),
         optim=OptimConfig(),
         loss=LossConfig(),
         data_config={},
@@ -229,26 +153,33 @@ def score(
     open_gates(task.net, reach_of(config))
     start = time.perf_counter()
     device = device_of(trainer.accelerator)
-    train_quickly(task, data.train, trainer, seed=seed, device=device)
+    course = course_of(len(data.train), steps=steps, batch_size=trainer.batch_size, seed=seed)
+    train_quickly(task, data.train, trainer, seed=seed, device=device, batches=course)
+    seconds = time.perf_counter() - start
+    sets = {gap: load_tests(config, clips_at(config, gap, tests), folder) for gap in gaps}
     record = {
-        "seconds": time.perf_counter() - start,
+        "seconds": seconds,
         "parameters": sum(p.numel() for p in task.net.parameters()),
         "device": torch.cuda.get_device_name() if device == "cuda" else "CPU",
-        "scores": evaluate_set(task, data, part="test").scores,
+        "scores": {gap: evaluate_set(task, own, part="test").scores for gap, own in sets.items()},
+        "trained_on": evaluate_set(task, data, part="train").scores,
     }
     write_json(file, record)
 
 
 def row_of(gap: int, model: str, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the means over seeds, and the deviation of what is asked for."""
-    memory = [run["scores"]["memory_accuracy"] for run in runs]
+    scores = [run["scores"][str(gap)] for run in runs]
+    memory = [own["memory_accuracy"] for own in scores]
     return {
         "gap": gap,
         "model": model,
         "memory_accuracy": statistics.mean(memory),
         "spread": statistics.stdev(memory) if len(memory) > 1 else 0.0,
+        "seeds": len(runs),
         "by_seed": memory,
-        "accuracy": statistics.mean(run["scores"]["accuracy"] for run in runs),
+        "accuracy": statistics.mean(own["accuracy"] for own in scores),
+        "trained_on": statistics.mean(run["trained_on"]["memory_accuracy"] for run in runs),
         "seconds": statistics.mean(run["seconds"] for run in runs),
         "parameters": runs[0]["parameters"],
         "device": runs[0]["device"],
@@ -256,26 +187,32 @@ def row_of(gap: int, model: str, runs: Sequence[dict[str, Any]]) -> dict[str, An
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Mean memory accuracy against the gap, a line a model, its deviation over seeds as bars."""
+    """Memory accuracy against the gap: a line a model through the means, a mark a seed."""
     mpl.use("Agg")
     from matplotlib import pyplot
 
     gaps = sorted({row["gap"] for row in rows})
-    lowest = min(row["memory_accuracy"] - row["spread"] for row in rows)
+    lowest = min(memory for row in rows for memory in row["by_seed"])
     figure, axes = pyplot.subplots(figsize=(6.4, 3.8), layout="constrained")
     axes.axhline(50, color="0.45", linewidth=1, linestyle=(0, (4, 3)))
     axes.annotate("chance", (gaps[0] / 1.25, 50.8), color="0.35", fontsize=9)
     for place, (name, (marker, colour)) in enumerate(LOOKS.items()):
         found = [row for row in rows if row["model"] == name]
-        axes.errorbar(
-            [row["gap"] * 1.05 ** (place - 1.5) for row in found],  # side by side where equal
+        across = {row["gap"]: row["gap"] * 1.06 ** (place - 1.5) for row in found}  # side by side
+        axes.plot(
+            [*across.values()],
             [row["memory_accuracy"] for row in found],
-            yerr=[row["spread"] for row in found],
-            marker=marker,
             color=colour,
             linewidth=1.8,
-            capsize=3,
-            label=name,
+        )
+        axes.scatter(
+            [across[row["gap"]] for row in found for _ in row["by_seed"]],
+            [memory for row in found for memory in row["by_seed"]],
+            marker=marker,
+            color=colour,
+            s=24,
+            alpha=0.7,
+            label=name if found else None,
         )
     axes.set(xscale="log", xlim=(gaps[0] / 1.3, gaps[-1] * 1.3), ylim=(min(40, lowest - 3), 103))
     axes.set_xticks(gaps, [f"{gap:,}" for gap in gaps], minor=False)
@@ -298,17 +235,21 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--gaps", type=int, nargs="+", default=[100, 1000, 10000])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--models", nargs="+", default=[*LOOKS], choices=[*LOOKS])
-    parser.add_argument("--videos", type=int, default=80, help="a gap")
-    parser.add_argument("--epochs", type=int, default=120)
-    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--videos", type=int, default=80, help="to train on")
+    parser.add_argument("--tests", type=int, default=16, help="videos to test on, a gap")
+    parser.add_argument("--clips_seed", type=int, default=0, help="other clips than the figure's")
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--jobs", type=int, default=1, help="clips and runs side by side")
+    parser.add_argument("--done", action="store_true", help="train nothing, show what is done")
     parser.add_argument("--weights", default="embedded", help="of the backbone, as in configs")
     return parser.parse_args()
 
 
-def files_of(gap: int, options: argparse.Namespace) -> dict[tuple[str, int], Path]:
+def files_of(options: argparse.Namespace) -> dict[tuple[str, int], Path]:
     """Return where each run leaves its scores, by model and seed: first all models once."""
-    folder = options.out / f"gap{gap}-epochs{options.epochs}"
+    gaps = "-".join(map(str, options.gaps))
+    folder = options.out / f"gaps{gaps}-clips{options.clips_seed}-steps{options.steps}"
     return {
         (model, seed): folder / f"{model.replace(' ', '_')}-seed{seed}.json"
         for seed in options.seeds
@@ -316,41 +257,55 @@ def files_of(gap: int, options: argparse.Namespace) -> dict[tuple[str, int], Pat
     }
 
 
-def do(gap: int, options: argparse.Namespace, workers: Workers) -> None:
-    """Embed the clips and train the models of one gap that are not done yet."""
-    config = errands_of(gap, options.videos)
-    folder = (options.features or options.out / "features") / f"gap{gap}"
-    trainer = TrainerConfig(epochs=options.epochs, batch_size=options.batch_size)
+def do(options: argparse.Namespace) -> None:
+    """Embed the clips and train the models that are not done yet."""
+    config = errands_of(max(options.gaps), options.videos, options.clips_seed)
+    folder = (options.features or options.out / "features") / f"clips{options.clips_seed}"
+    common = (config, tuple(options.gaps), options.tests, folder)
+    trainer = TrainerConfig(batch_size=options.batch_size)
     jobs = [
-        Job(name=file.stem, function=score, arguments=(config, folder, *run, trainer, file))
-        for run, file in files_of(gap, options).items()
+        Job(
+            name=file.stem,
+            function=score,
+            arguments=(*common, *run, options.steps, trainer, file),
+        )
+        for run, file in files_of(options).items()
         if not file.exists()
     ]
     if not jobs:
         return
-    backbone = BackboneConfig(image_size=128, weights=options.weights)
-    clips = [folder / f"{clip}.npy" for clip in range(options.videos)]
+    backbone = BackboneConfig(image_size=PIXELS, weights=options.weights)
+    clips = training_clips(config)[::-1]  # the longest first, so that none is waited for
+    clips += [clip for gap in options.gaps for clip in clips_at(config, gap, options.tests)][::-1]
     embed = [
-        Job(name=file.name, function=embed_clip, arguments=(config, clip, backbone, file))
-        for clip, file in enumerate(clips)
-        if not file.exists()
+        Job(
+            name=str(clip.number),
+            function=embed_clip,
+            arguments=(config, clip, backbone, folder),
+        )
+        for clip in clips
+        if not file_of(clip, folder).exists()
     ]
-    workers.do(embed, f"embed {gap}")
-    workers.do(jobs, f"train {gap}")
+    with Workers(options.jobs) as workers:
+        workers.do(embed, "embed")
+        workers.do(jobs, "train")
 
 
 def main() -> None:
     """Do what is not done yet, print a line a model and gap, write the figures and the picture."""
     options = parse()
+    if not options.done:
+        do(options)
     rows = []
-    with Workers(options.jobs) as workers:
-        for gap in options.gaps:
-            do(gap, options, workers)
-            files = files_of(gap, options)
-            for model in options.models:
-                runs = [json.loads(files[model, seed].read_text()) for seed in options.seeds]
-                rows.append(row_of(gap, model, runs))
+    files = files_of(options)
+    for gap in options.gaps:
+        for model in options.models:
+            own = [files[model, seed] for seed in options.seeds if files[model, seed].exists()]
+            if own:
+                rows.append(row_of(gap, model, [json.loads(file.read_text()) for file in own]))
                 print(LINE.format(**rows[-1]), flush=True)
+    if not rows:
+        raise SystemExit(f"no run is done yet in {options.out}: leave --done out to train them")
     told = {**vars(options), "out": str(options.out), "features": str(options.features)}
     write_json(options.out / "memory_gaps.json", {"options": told, "rows": rows})
     draw(rows, options.out / "memory_gaps.png")

@@ -188,15 +188,15 @@ def enter(
 ):  # fmt: skip
     """Fill the room with what a segment begins with; return the states before it and the rates."""
     rates = load_states(a, n, d, width, N, ROWS, NATIVE)
-    put(room, place_after(RATES, ROOM), 0, rates, n, lane, ROWS, ROOM)
+    put(room, place_after(RATES, ROOM), 0, rates, n, lane, ROWS, ROOM, NATIVE)
     x = load_states(p_grads, n, d, width, N, ROWS, NATIVE)
-    put(room, place_after(GRADS, ROOM), 0, x, n, lane, ROWS, ROOM)
+    put(room, place_after(GRADS, ROOM), 0, x, n, lane, ROWS, ROOM, NATIVE)
     x = load_states(p_grads + N * width, n, d, width, N, ROWS, NATIVE)
     x = tl.where(resumed, x, 0.0)
-    put(room, place_after(RATE_GRADS, ROOM), 0, x, n, lane, ROWS, ROOM)
+    put(room, place_after(RATE_GRADS, ROOM), 0, x, n, lane, ROWS, ROOM, NATIVE)
     h = load_states(p_state, n, d, state_width, N, ROWS, NATIVE)
     # the last slot is theirs if the segment has few tiles
-    put(room, RING - 1 if ROOM else place_after(START, ROOM), 0, h, n, lane, ROWS, ROOM)
+    put(room, RING - 1 if ROOM else place_after(START, ROOM), 0, h, n, lane, ROWS, ROOM, NATIVE)
     if ROOM:
         set_aside(aside, h, n, lane)
     return h, rates
@@ -208,9 +208,9 @@ def leave(
     NATIVE: tl.constexpr,
 ):  # fmt: skip
     """Write the gradients of the states before a segment, and the sums for A."""
-    x = get(room, place_after(GRADS, ROOM), 0, n, lane, ROWS, ROOM)
+    x = get(room, place_after(GRADS, ROOM), 0, n, lane, ROWS, ROOM, NATIVE)
     store_states(p_grads, x, n, d, width, N, NATIVE)
-    x = get(room, place_after(RATE_GRADS, ROOM), 0, n, lane, ROWS, ROOM)
+    x = get(room, place_after(RATE_GRADS, ROOM), 0, n, lane, ROWS, ROOM, NATIVE)
     store_states(p_grads + N * width, x, n, d, width, N, NATIVE)
 
 
@@ -259,12 +259,12 @@ def find_states(
         x = value * step
         await_tile(room, WAIT_FORWARDS, ROOM)
         for r in tl.static_range(TILE):
-            gain = get_projection(room, p_B, 0, tile, r, 0, n, lane, ROWS, ROOM)
+            gain = get_projection(room, p_B, 0, tile, r, 0, n, lane, ROWS, ROOM, NATIVE)
             h = advance(h, rates, row_of(step, i, r), row_of(x, i, r), gain, NATIVE, PRECISE)
         if ROOM and tile + RING <= last:
             set_aside(aside + (tile + 1) * ROWS * 32, h, n, lane)
         else:
-            put(room, tile % RING if ROOM else tile, 0, h, n, lane, ROWS, ROOM)
+            put(room, tile % RING if ROOM else tile, 0, h, n, lane, ROWS, ROOM, NATIVE)
         copy_tile(room, tile + RING, aside, rows_from, False, tile + RING <= last, ROOM)
     return raw_ahead, value_ahead
 
@@ -325,9 +325,9 @@ def walk_back(
                 # the second case never comes: it keeps ptxas from spilling, which it would to have
                 # the loads of all slices at once
                 if tile >= 0:
-                    h = get(room, place_, q, n, lane, ROWS, ROOM)
+                    h = get(room, place_, q, n, lane, ROWS, ROOM, NATIVE)
                 else:
-                    h = get(room, place_after(GRADS, ROOM), q, n, lane, ROWS, ROOM)
+                    h = get(room, place_after(GRADS, ROOM), q, n, lane, ROWS, ROOM, NATIVE)
                 out, x_grad, step_grad, two = walk_slice(
                     q, h, out, x_grad, step_grad, step, x, seen, room, p_B, p_C, tile,
                     p_parts + (tile * ROWS + q * SLICE) * (TILE * 2), follows, lane,

@@ -14,6 +14,7 @@ import triton.language as tl
 
 from vidmamba.kernels.selective_scan.kernel import SEGMENT, jit
 from vidmamba.kernels.selective_scan.kernel_lanes import SLICE, TILE, _take
+from vidmamba.kernels.selective_scan.kernel_memory import load_always, store
 from vidmamba.kernels.selective_scan.kernel_rows import get_row, reserve
 
 _RING = 4
@@ -65,18 +66,22 @@ def find_exchange(room, ROOM: tl.constexpr, NATIVE: tl.constexpr):
 
 
 @jit
-def put(room, place, q, x, n, lane, ROWS: tl.constexpr, ROOM: tl.constexpr):
+def put(
+    room, place, q, x, n, lane, ROWS: tl.constexpr, ROOM: tl.constexpr, NATIVE: tl.constexpr
+):  # fmt: skip
     """Leave in a place, from slice q on, some slices (rows, 32); n numbers the rows."""
     if ROOM:
         at = find_slices(room + (place * (ROWS // SLICE) + q) * 512, n, lane)
         tl.inline_asm_elementwise(PUT, PUT_OPERANDS, [x, at], dtype=tl.int32, is_pure=False, pack=4)
     else:
         at = (n + (place * ROWS + q * SLICE))[:, None] * 32 + lane[None, :]
-        tl.store(room + at, x)
+        store(room, at, x, n[:, None] >= 0, NATIVE)
 
 
 @jit
-def get(room, place, q, n, lane, ROWS: tl.constexpr, ROOM: tl.constexpr):
+def get(
+    room, place, q, n, lane, ROWS: tl.constexpr, ROOM: tl.constexpr, NATIVE: tl.constexpr
+):  # fmt: skip
     """The slices that were left there."""
     if ROOM:
         at = find_slices(room + (place * (ROWS // SLICE) + q) * 512, n, lane)
@@ -84,7 +89,8 @@ def get(room, place, q, n, lane, ROWS: tl.constexpr, ROOM: tl.constexpr):
             GET, GET_OPERANDS, [at], dtype=tl.float32, is_pure=False, pack=4
         )
     else:
-        x = tl.load(room + (n + (place * ROWS + q * SLICE))[:, None] * 32 + lane[None, :])
+        at = (n + (place * ROWS + q * SLICE))[:, None] * 32 + lane[None, :]
+        x = load_always(room, at, NATIVE)
     return x
 
 
@@ -184,12 +190,14 @@ def await_tile(room, WAIT: tl.constexpr, ROOM: tl.constexpr):
 
 @jit
 def get_projection(
-    room, p, which: tl.constexpr, tile, r, q, n, lane, ROWS: tl.constexpr, ROOM: tl.constexpr
-):
+    room, p, which: tl.constexpr, tile, r, q, n, lane, ROWS: tl.constexpr, ROOM: tl.constexpr,
+    NATIVE: tl.constexpr,
+):  # fmt: skip
     """Numbers of B (which 0) or C (1), from slice q on, in every column of a tile (rows, 32)."""
     if ROOM:
         at = room + PROJECTIONS + tile % RING * SLOT + which * (SLOT // 2)
         row = get_row(at + (r * ROWS + q * SLICE) * 4, n, lane)
     else:
-        row = tl.load(p + (tile * TILE + r) * ROWS + q * SLICE + n)[:, None]
+        at = n[:, None] + (lane * 0)[None, :] + ((tile * TILE + r) * ROWS + q * SLICE)
+        row = load_always(p, at, NATIVE)
     return row

@@ -33,22 +33,22 @@ def walk_slice(
     Return also the sums over four lanes of frames 0 and 1, and of 2 and 3.
     """
     i, n = tl.arange(0, TILE), tl.arange(0, SLICE)
-    rate = get(room, place_after(RATES, ROOM), q, n, lane, ROWS, ROOM)
+    rate = get(room, place_after(RATES, ROOM), q, n, lane, ROWS, ROOM, NATIVE)
     states, decays = (h,), ()
     for r in tl.static_range(TILE):
         exponent = row_of(step, i, r)[None, :] * rate
         decay = exp2m1(exponent, NATIVE) if PRECISE else exp2(exponent, NATIVE)
         source = row_of(x, i, r)[None, :] * get_projection(
-            room, p_B, 0, tile, r, q, n, lane, ROWS, ROOM
+            room, p_B, 0, tile, r, q, n, lane, ROWS, ROOM, NATIVE
         )
         h = h + (decay * h + source) if PRECISE else decay * h + source
         states, decays = states + (h,), decays + (decay,)  # noqa: RUF005
-    g = get(room, place_after(GRADS, ROOM), q, n, lane, ROWS, ROOM)
-    rate_grad = get(room, place_after(RATE_GRADS, ROOM), q, n, lane, ROWS, ROOM)
+    g = get(room, place_after(GRADS, ROOM), q, n, lane, ROWS, ROOM, NATIVE)
+    rate_grad = get(room, place_after(RATE_GRADS, ROOM), q, n, lane, ROWS, ROOM, NATIVE)
     later, sums = (), ()
     for r in tl.static_range(TILE - 1, -1, -1):
-        gain = get_projection(room, p_B, 0, tile, r, q, n, lane, ROWS, ROOM)
-        look = get_projection(room, p_C, 1, tile, r, q, n, lane, ROWS, ROOM)
+        gain = get_projection(room, p_B, 0, tile, r, q, n, lane, ROWS, ROOM, NATIVE)
+        look = get_projection(room, p_C, 1, tile, r, q, n, lane, ROWS, ROOM, NATIVE)
         grad_r, step_r, x_r = row_of(seen, i, r), row_of(step, i, r), row_of(x, i, r)
         here = (i == r)[:, None]
         if HAS_Z:
@@ -70,8 +70,8 @@ def walk_slice(
         exponent_grad = g * states[r]
         step_grad = tl.where(here, add_up(exponent_grad * rate, row_of(step_grad, i, r)), step_grad)
         rate_grad += exponent_grad * step_r[None, :]
-    put(room, place_after(GRADS, ROOM), q, g, n, lane, ROWS, ROOM)
-    put(room, place_after(RATE_GRADS, ROOM), q, rate_grad, n, lane, ROWS, ROOM)
+    put(room, place_after(GRADS, ROOM), q, g, n, lane, ROWS, ROOM, NATIVE)
+    put(room, place_after(RATE_GRADS, ROOM), q, rate_grad, n, lane, ROWS, ROOM, NATIVE)
     return out, x_grad, step_grad, sums
 
 

@@ -3,12 +3,21 @@
 import json
 import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from vidmamba.benchmark.memory_clips import (
+    Clip,
+    clips_at,
+    errands_of,
+    reach_of,
+    thinned,
+    training_clips,
+)
 from vidmamba.datasets.errands.script import CLASS_NAMES, MEMORY_CLASSES, frame_labels
 from vidmamba.datasets.records import UNLABELLED
 from vidmamba.nn.attention import WindowAttention
@@ -21,11 +30,11 @@ TOOL = runpy.run_path(str(Path(__file__).resolve().parents[2] / "tools" / "memor
 def test_from_dealing_with_the_thing_to_leaving_is_no_farther_than_models_are_told(
     gap: int,
 ) -> None:
-    config = TOOL["errands_of"](gap, videos=30)
-    for _, script in TOOL["scripts_of"](config):
+    config = errands_of(gap, videos=20)
+    for _, script in (*training_clips(config), *clips_at(config, gap, 10)):
         (errand,) = script.errands
         first = next(act.start for act in errand.acts if act.label == errand.outcome)
-        assert errand.end - 1 - first <= TOOL["reach_of"](config)
+        assert errand.end - 1 - first <= reach_of(config)
 
 
 @pytest.mark.parametrize("reach", [174, 1_164, 11_064])
@@ -61,25 +70,51 @@ def test_an_lstms_gates_keep_from_one_frame_to_the_longest_gap() -> None:
         torch.testing.assert_close(bias[:64], -bias[64:128])
 
 
-def test_training_gaps_grow_from_the_shortest_to_the_longest_and_test_gaps_are_long() -> None:
-    scripts = TOOL["scripts_of"](TOOL["errands_of"](1_000, videos=20))
-    gaps: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
-    for part, script in scripts:
-        (errand,) = script.errands
-        gaps[part].append(errand.leaves - errand.handled)
+def gaps_of(clips: Sequence[Clip]) -> list[int]:
+    """Frames between dealing with the thing and leaving, in each clip."""
+    return [errand.leaves - errand.handled for _, script in clips for errand in script.errands]
+
+
+def test_training_gaps_grow_from_the_shortest_to_the_longest() -> None:
+    gaps = gaps_of(training_clips(errands_of(1_000, videos=20)))
     # walks that began within a gap end a little later
-    assert gaps["train"][0] < 80
-    assert 1_100 <= gaps["train"][-1] < 1_150
-    assert sum(gap < 300 for gap in gaps["train"]) > len(gaps["train"]) / 2
-    assert min(gaps["test"]) >= 1_000
-    assert not gaps["validation"]
+    assert gaps[0] < 80
+    assert 1_100 <= gaps[-1] < 1_150
+    assert sum(gap < 300 for gap in gaps) > len(gaps) / 2
+
+
+def test_clips_to_test_on_have_the_gap_and_are_others_of_the_same_room() -> None:
+    config = errands_of(1_000, videos=20)
+    sets = {gap: clips_at(config, gap, 10) for gap in (100, 1_000)}
+    for gap, clips in sets.items():
+        assert all(gap <= found < gap * 1.1 + 50 for found in gaps_of(clips))
+        outcomes = [errand.outcome for _, script in clips for errand in script.errands]
+        assert outcomes.count("pocket") == 5
+    numbers = [clip.number for clips in (training_clips(config), *sets.values()) for clip in clips]
+    assert len({*numbers}) == 40
+
+
+def test_short_gaps_come_first_and_at_last_all_clips_are_trained_on() -> None:
+    growing = round(1_000 * TOOL["GROWING"])
+    course = TOOL["course_of"](40, steps=1_000, batch_size=4, seed=1)
+    assert len(course) == 1_000
+    assert all(len({*clips}) == 4 and max(clips) - min(clips) < 8 for clips in course)
+    longest = [max(clips) for clips in course]
+    for step in range(growing):
+        assert longest[step] < 10 + 30 * step / growing + 1  # a quarter at first
+    assert {clip for clips in course[growing:] for clip in clips} == {*range(40)}
+    assert course == TOOL["course_of"](40, steps=1_000, batch_size=4, seed=1)
+    assert course != TOOL["course_of"](40, steps=1_000, batch_size=4, seed=2)
+
+
+def test_a_course_of_fewer_clips_than_a_batch_takes_them_all() -> None:
+    assert {*map(len, TOOL["course_of"](3, steps=5, batch_size=8, seed=0))} == {3}
 
 
 def test_long_gaps_are_labelled_thinly_and_all_else_in_full() -> None:
-    config = TOOL["errands_of"](1_000, videos=3)
-    for _, script in TOOL["scripts_of"](config):
+    for _, script in clips_at(errands_of(1_000, videos=3), 1_000, 3):
         labels = frame_labels(script)
-        kept = TOOL["thinned"](labels, script)
+        kept = thinned(labels, script)
         known = kept != UNLABELLED
         np.testing.assert_array_equal(kept[known], labels[known])
         (errand,) = script.errands
@@ -93,8 +128,8 @@ def test_long_gaps_are_labelled_thinly_and_all_else_in_full() -> None:
 
 def test_a_row_is_the_mean_over_seeds_and_its_deviation() -> None:
     runs = [
-        {"scores": {"memory_accuracy": memory, "accuracy": 50.0}, "seconds": 1.0}
-        | {"parameters": 1, "device": "CPU"}
+        {"scores": {"100": {"memory_accuracy": memory, "accuracy": 50.0}}, "seconds": 1.0}
+        | {"trained_on": {"memory_accuracy": 90.0}, "parameters": 1, "device": "CPU"}
         for memory in (70.0, 60.0)
     ]
     row = TOOL["row_of"](100, "Mamba", runs)
@@ -106,16 +141,17 @@ def test_a_row_is_the_mean_over_seeds_and_its_deviation() -> None:
 def test_it_prints_a_row_a_model_and_gap_and_a_second_call_trains_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["memory_gaps.py", f"--out={tmp_path}", "--gaps", "12", "--models", "LSTM"]
-    arguments += ["--seeds", "0", "--videos=5", "--epochs=1", "--weights=random"]
+    arguments = ["memory_gaps.py", f"--out={tmp_path}", "--gaps", "5", "12", "--models", "LSTM"]
+    arguments += ["--seeds", "0", "--videos=4", "--tests=2", "--steps=2", "--weights=random"]
     monkeypatch.setattr(sys, "argv", arguments)
     TOOL["main"]()
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line.split()[:3] == ["gap", "12", "LSTM"]
-    (row,) = json.loads((tmp_path / "memory_gaps.json").read_text())["rows"]
-    assert 0 <= row["memory_accuracy"] <= 100
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in lines] == [["gap", "5", "LSTM"], ["gap", "12", "LSTM"]]
+    rows = json.loads((tmp_path / "memory_gaps.json").read_text())["rows"]
+    assert all(0 <= row["memory_accuracy"] <= 100 for row in rows)
     assert (tmp_path / "memory_gaps.png").read_bytes().startswith(b"\x89PNG")
-    runs = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("gap12*/*")}
-    assert len(runs) == 1 + 5  # the run, and features of each clip
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*/*.*")}
+    assert {path.suffix for path in made} == {".npy", ".json"}
+    assert len(made) == 1 + 4 + 2 * 2  # the run, and features of each clip
     TOOL["main"]()
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("gap12*/*")} == runs
+    assert {path: path.stat().st_mtime_ns for path in made} == made

@@ -69,6 +69,23 @@ def test_every_video_comes_with_its_features_labels_and_times(
         np.testing.assert_allclose(item.timestamps, np.arange(len(item.labels)) * stride / 15)
 
 
+@pytest.mark.parametrize("frames_first", [True, False])
+def test_averaged_frames_are_the_means_of_those_around_them(
+    folder: Folder, frames_first: bool
+) -> None:
+    folder.save_features(frames_first=frames_first)
+    plain = load_mstcn(folder.root, split=1, stride=2, validation=0)
+    data = load_mstcn(folder.root, split=1, stride=2, average=5, validation=0)
+    assert data.feature_key == plain.feature_key | {"average": 5}
+    for name, item in _all(data).items():
+        stored = folder.features[name]
+        expected = [stored[max(t - 2, 0) : t + 3].mean(axis=0) for t in range(0, len(stored), 2)]
+        np.testing.assert_allclose(item.read_features(), expected, rtol=1e-5, atol=1e-6)
+        assert item.read_features().dtype == stored.dtype
+    with pytest.raises(ValueError, match="average odd"):
+        load_mstcn(folder.root, split=1, average=4)
+
+
 def test_features_stay_on_disk_until_they_are_read(folder: Folder) -> None:
     items = _all(load_mstcn(folder.root, split=1))
     folder.features["v2"] += 1

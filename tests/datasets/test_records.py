@@ -142,6 +142,11 @@ def test_a_feature_file_is_the_strided_array_and_pickles_as_a_path(
     restored = pickle.loads(pickle.dumps(item))
     np.testing.assert_array_equal(restored.read_features(), stored[0:10:2])
     assert len(pickle.dumps(file)) < 1000
+    middle = FeatureFile(
+        path=path, frames_first=frames_first, num_frames=3, width=3, stride=2, start=4, average=3
+    )
+    expected = [stored[4:6].mean(axis=0), stored[5:8].mean(axis=0), stored[7:10].mean(axis=0)]
+    np.testing.assert_allclose(np.asarray(middle), expected, rtol=1e-6)  # none of before 4
 
 
 def test_a_file_that_is_no_array_is_named(tmp_path: Path) -> None:

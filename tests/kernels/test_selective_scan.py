@@ -206,9 +206,10 @@ def test_gradients_are_the_same_bits_on_any_number_of_threads(device: torch.devi
 
 
 def test_states_that_decay_slowly_do_not_drift(device: torch.device) -> None:
-    # a state remembers some ten thousand frames: errors of one rounding a frame would reach 1e-4
+    # a state remembers some ten thousand frames: errors of one rounding a frame would reach 1e-4.
+    # C adds the states, which are alike: their difference would measure its own cancelling
     frames, width, states = 30_000, 16, 2
-    u, C = torch.randn(1, frames, width), torch.randn(states)
+    u, C = torch.randn(1, frames, width), 0.5 + torch.rand(states)
     delta = 1e-3 * (1 + torch.rand(1, frames, width))
     A = -0.1 * (1 + torch.rand(width, states))
     h, expected = np.zeros((width, states)), np.empty((frames, width))
@@ -219,7 +220,9 @@ def test_states_that_decay_slowly_do_not_drift(device: torch.device) -> None:
         h = decays[t] * h + gains[t]
         expected[t] = h @ look
     B, C = torch.ones(1, frames, states), C.expand(1, frames, states)
-    actual = selective_scan(*(t.to(device) for t in (u, delta, A, B, C)))
+    given = (t.to(device) for t in (u, delta, A, B, C))
+    actual, final = selective_scan(*given, return_final_state=True)
+    assert relative_error(final[0], torch.from_numpy(h)) < 1e-6
     assert relative_error(actual[0], torch.from_numpy(expected)) < 1e-6
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vidmamba.models.augment import AugmentConfig
-from vidmamba.models.encoder import Standardize
+from vidmamba.models.encoder import FAINT, Standardize, standardize_videos
 from vidmamba.models.segmenter import FrameScores, Segmenter, SegmenterConfig
 from vidmamba.nn.attention import AttentionConfig
 from vidmamba.nn.stack import StackConfig
@@ -31,6 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "hybrid": {"stack": StackConfig(width=16, depth=3, pattern="MAF", attention=ATTENTION)},
     "refined": {"refinements": 2, "refinement": StackConfig(width=8, depth=2, pattern="CL")},
     "boundaries": {"boundaries": True},
+    "standardized": {"standardize_videos": True},
     "causal": {
         "stack": StackConfig(width=16, depth=2, direction="causal"),
         "lookahead": 2,
@@ -165,6 +166,8 @@ def test_what_would_let_a_causal_model_see_the_whole_video_is_refused() -> None:
         SegmenterConfig(lookahead=2)
     with pytest.raises(ValueError, match="causal and bidirectional"):
         SegmenterConfig(stack=causal, refinements=1)
+    with pytest.raises(ValueError, match="standardize_videos"):
+        SegmenterConfig(stack=causal, standardize_videos=True)
     SegmenterConfig(stack=causal)  # without a refinement, nothing is said of its direction
     with pytest.raises(ValueError, match="refinements"):
         SegmenterConfig(refinements=-1)
@@ -178,3 +181,27 @@ def test_a_state_seen_later_names_the_frame_and_the_last_one_names_the_rest() ->
     features, mask = pad([torch.randn(5, 6)], frames=5)
     expected = now(features, mask).logits[:, [2, 3, 4, 4, 4]]
     torch.testing.assert_close(waits(features, mask).logits, expected)
+
+
+def test_what_is_added_to_all_of_a_video_goes_where_videos_are_standardized() -> None:
+    net = small_segmenter(standardize_videos=True)
+    video = 5 * torch.randn(40, 6)
+    room = torch.randn(6)
+    plain, moved = (net(*pad([x], frames=40)).logits for x in (video, video + room))
+    torch.testing.assert_close(moved, plain, rtol=1e-3, atol=1e-4)
+    louder = net(*pad([3 * video], frames=40)).logits
+    torch.testing.assert_close(louder, plain, rtol=0.2, atol=0.05)  # but for what never moves
+    assert not torch.allclose(small_segmenter()(*pad([video + room], frames=40)).logits, plain)
+
+
+def test_videos_are_standardized_as_numpy_does_it() -> None:
+    videos = [torch.randn(7, 6) + 3, 4 * torch.randn(12, 6)]
+    features, mask = pad(videos, frames=15)
+    made = standardize_videos(features.masked_fill(~mask.unsqueeze(-1), 0.0), mask)
+    for row, video in zip(made, videos, strict=True):
+        x = video.double().numpy()
+        expected = (x - x.mean(axis=0)) / (x.std(axis=0) + FAINT)
+        torch.testing.assert_close(
+            row[: len(video)].double(), torch.from_numpy(expected), rtol=1e-5, atol=1e-5
+        )
+        assert not row[len(video) :].any()

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 
 from vidmamba.nn.rivals import DilatedConvolution, Recurrent
 
@@ -34,6 +35,22 @@ def test_packed_videos_run_through_the_lstm_one_by_one(causal: bool) -> None:
     packed = layer(torch.cat(videos, dim=1), offsets=offsets)
     alone = torch.cat([layer(video) for video in videos], dim=1)
     torch.testing.assert_close(packed, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_its_two_directions_are_the_bidirectional_lstm_of_pytorch() -> None:
+    layer = Recurrent(6, causal=False)
+    lstm = nn.LSTM(6, 3, batch_first=True, bidirectional=True)
+    along, against = (dict(one.named_parameters()) for one in layer.directions)
+    with torch.no_grad():
+        for name, value in along.items():
+            lstm.get_parameter(name).copy_(value)
+            lstm.get_parameter(f"{name}_reverse").copy_(against[name])
+    videos = [torch.randn(frames, 6) for frames in (4, 7, 1)]
+    states, _ = lstm(pack_sequence(videos, enforce_sorted=False))
+    expected = layer.out(torch.cat(unpack_sequence(states))).unsqueeze(0)
+    offsets = torch.tensor([0, 4, 11, 12], dtype=torch.int32)
+    found = layer(torch.cat(videos).unsqueeze(0), offsets=offsets)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_two_directions_do_not_fit_an_odd_width() -> None:

@@ -25,7 +25,7 @@ LEARNING = (
 PLACING = ("benchmark/weak.py", "decoding")
 """Those that decide it too, where training knows the order of actions alone."""
 
-DECODING = ("decoding", "timeline/frames.py")
+DECODING = ("decoding", "kernels/segment_search", "timeline/frames.py")
 """Those that decide which labels a decoder gives."""
 
 SCORING = ("benchmark/choose.py", "metrics/video.py", "metrics/videos.py")

@@ -39,6 +39,7 @@ def train_quickly(
     *,
     seed: int,
     device: torch.device | str = "cpu",
+    batches: Sequence[Sequence[int]] | None = None,
 ) -> None:
     """Train ``task`` in place for all epochs and leave it with the weights that `fit` would keep.
 
@@ -51,12 +52,14 @@ def train_quickly(
         config: epochs, batch size, clip and ema are read.
         seed: fixes the order of the videos.
         device: where to train.
+        batches: the videos of each step, by number, in place of epochs and batch size.
     """
     device = torch.device(device)
     task.to(device).train()
-    lengths = [item.num_frames for item in items]
-    order = LengthBuckets(lengths, batch_size=config.batch_size, shuffle=True, seed=seed)
-    batches = [numbers for _ in range(config.epochs) for numbers in order]
+    if batches is None:
+        lengths = [item.num_frames for item in items]
+        order = LengthBuckets(lengths, batch_size=config.batch_size, shuffle=True, seed=seed)
+        batches = [numbers for _ in range(config.epochs) for numbers in order]
     optimization = Optimization(task, config, steps=len(batches))
     if device.type == "cuda" and graphable(task) and _fits(items):
         _replay(optimization, items, batches)

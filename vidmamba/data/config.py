@@ -11,7 +11,7 @@ from vidmamba.datasets.formats import Format, options_of
 from vidmamba.datasets.joining import Gaps
 from vidmamba.models.backbone import BackboneConfig
 
-_OF_MSTCN = {"split", "stride", "validation", "validation_seed", "background", "fps"}
+_OF_MSTCN = {"split", "stride", "average", "validation", "validation_seed", "background", "fps"}
 _OF_MSTCN |= {"video_class_pattern"}
 _OF_VIDEOS = {"videos", "backbone", "fps", "store"}
 _OF_FEATURES = {"features", "layout", "fps", "stride"}
@@ -80,6 +80,10 @@ class DataConfig:
 
     stride: int = 1
     """Every how many stored frames the model sees one (mstcn, features)."""
+
+    average: int = 1
+    """Stored frames around each that the model sees whose mean it sees, an odd number; as many as
+    the stride loses none (mstcn)."""
 
     evaluation_stride: int | None = None
     """Every how many stored frames one is scored; null for what the data's protocol says."""

@@ -52,6 +52,7 @@ def _load_mstcn(root: Path, config: DataConfig) -> LabelledSet:
         root,
         split=config.split,
         stride=config.stride,
+        average=config.average,
         validation=config.validation,
         background=config.background,
         seed=config.validation_seed,

@@ -76,21 +76,22 @@ class Search:
         T = len(emissions)
         self._edges = np.append(np.arange(0, T, stride), T)
         self._evidence = _sums_at(emissions, self._edges)[:, labels].T.copy()  # S K+1
-        self._costs = _least_around(costs, self._edges[:-1], stride).tolist()
-        self._lengths = None if durations is None else Lengths(durations, labels, self._edges)
+        self._costs = _least_around(costs, self._edges[:-1], stride)
+        self._lengths = (
+            AnyLength(len(labels)) if durations is None else Lengths(durations, labels, self._edges)
+        )
 
     def best(self, grammar: Grammar) -> Found:
         """Return the best segments by a grammar."""
-        edges, evidence = self._edges, self._evidence
-        lengths = self._lengths or AnyLength(len(evidence))
+        from vidmamba.kernels.segment_search.cpu import sweep
+
+        edges, evidence, lengths = self._edges, self._evidence, self._lengths
+        arcs = grammar.arcs
         entered = np.empty((len(evidence), len(edges) - 1))  # S K: less the evidence before
         ended = np.full((len(edges), len(evidence)), -np.inf)  # K+1 S
         entered[:, 0] = grammar.start
-        for k in range(1, len(edges)):
-            if k > 1:
-                arrived = grammar.arcs.best(ended[k - 1]) - self._costs[k - 1]
-                entered[:, k - 1] = arrived - evidence[:, k - 1]
-            ended[k] = lengths.best(entered, k) + evidence[:, k]
+        steps = arcs.sources, arcs.targets, arcs.log_probabilities
+        sweep(entered, ended, evidence, self._costs, *steps, lengths.table, lengths.last)
         return _trace(grammar, lengths, entered, ended, edges)
 
 
@@ -98,12 +99,7 @@ class AnyLength:
     """Every length is as good, so that the best beginning is remembered, not looked for."""
 
     def __init__(self, num_states: int) -> None:
-        self._best = np.full(num_states, -np.inf)
-
-    def best(self, entered: Float64[np.ndarray, "S K"], k: int) -> Float64[np.ndarray, " S"]:
-        """Return the best over all beginnings before edge `k`; asked for k = 1, 2, ... in turn."""
-        self._best = np.maximum(self._best, entered[:, k - 1])
-        return self._best
+        self.table = self.last = np.empty((num_states, 0))
 
     def of_state(self, state: int, k: int) -> float:
         """Return what each beginning adds."""
@@ -119,24 +115,14 @@ class Lengths:
         # column j: from edge j to the last but one, were that at K strides; so the lengths up to
         # edge k are its last k columns
         blocks = np.arange(len(edges) - 1, 0, -1) * (edges[1] - edges[0])
-        self._table = durations.log_probabilities(labels, blocks)
+        self.table = durations.log_probabilities(labels, blocks)
         # the last stretch may be shorter than a stride
-        self._last = durations.log_probabilities(labels, edges[-1] - edges[:-1])
-        self._sums = np.empty_like(self._table)
-
-    def best(self, entered: Float64[np.ndarray, "S K"], k: int) -> Float64[np.ndarray, " S"]:
-        """Return the best over all beginnings before edge `k`."""
-        sums = self._sums[:, :k]
-        np.add(entered[:, :k], self._up_to(k), out=sums)
-        return sums.max(axis=1)
+        self.last = durations.log_probabilities(labels, edges[-1] - edges[:-1])
 
     def of_state(self, state: int, k: int) -> Float64[np.ndarray, " k"]:
-        """Return what each beginning adds."""
-        return self._up_to(k)[state]
-
-    def _up_to(self, k: int) -> Float64[np.ndarray, "S k"]:
-        size = self._table.shape[1]
-        return self._last if k == size else self._table[:, size - k :]
+        """Return what each beginning before edge `k` adds."""
+        size = self.table.shape[1]
+        return self.last[state] if k == size else self.table[state, size - k :]
 
 
 def _sums_at(

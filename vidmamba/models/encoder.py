@@ -31,6 +31,24 @@ class Standardize(nn.Module):
         return (features - self.mean) * self.scale
 
 
+FAINT = 0.1
+"""Added to a channel's deviation in a video before it divides: where little moves, noise would."""
+
+
+def standardize_videos(
+    x: Float[Tensor, "B T F"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T F"]:
+    """Return each video's channels less their mean in it, over their deviation there.
+
+    Padding (mask False) counts for nothing and stays zero. What a room, a camera or a person adds
+    to all of a video goes, and so does how large the features of unseen videos are.
+    """
+    real = mask.unsqueeze(-1)
+    frames = real.sum(dim=1, keepdim=True).clamp(min=1)
+    x = torch.where(real, x - (x * real).sum(dim=1, keepdim=True) / frames, 0.0)
+    return x / ((x.square().sum(dim=1, keepdim=True) / frames).sqrt() + FAINT)
+
+
 class Encoder(nn.Module):
     """Standardise, change (in training), narrow, and let the stack model time.
 
@@ -38,8 +56,16 @@ class Encoder(nn.Module):
     time restarts at each video: what a video gets does not depend on the videos beside it.
     """
 
-    def __init__(self, stack: StackConfig, augment: AugmentConfig, *, num_features: int) -> None:
+    def __init__(
+        self,
+        stack: StackConfig,
+        augment: AugmentConfig,
+        *,
+        num_features: int,
+        each_video: bool = False,
+    ) -> None:
         super().__init__()
+        self.each_video = each_video
         self.standardize = Standardize(num_features)
         self.augment = Augment(augment)
         self.embed = nn.Linear(num_features, stack.width)
@@ -51,5 +77,7 @@ class Encoder(nn.Module):
         """Return one state a frame; those of padding (mask False) are zeros."""
         # filled: whatever padding holds, no other video may borrow it
         x = self.standardize(features).masked_fill(~mask.unsqueeze(-1), 0.0)
+        if self.each_video:
+            x = standardize_videos(x, mask)
         packed, offsets = pack(self.embed(self.augment(x, mask)), mask)
         return unpack(self.stack(packed, offsets=offsets), mask)

@@ -23,6 +23,11 @@ class SegmenterConfig:
     augment: AugmentConfig = AugmentConfig()
     """How training changes the features."""
 
+    standardize_videos: bool = False
+    """Whether each video's features are standardised once more, by its own frames, so that what a
+    room or a person adds to all of them goes; a video's frames must be known before the first is
+    named."""
+
     lookahead: int = 0
     """Frames to come that a causal stack waits for before it names a frame."""
 
@@ -42,6 +47,10 @@ class SegmenterConfig:
             raise ValueError(
                 f"a lookahead of {self.lookahead} frames is for causal stacks: a bidirectional one "
                 "sees the whole video"
+            )
+        if self.standardize_videos and self.stack.direction == "causal":
+            raise ValueError(
+                "a causal model cannot know a whole video's mean: leave standardize_videos off"
             )
         if self.refinements and self.refinement.direction != self.stack.direction:
             raise ValueError(
@@ -69,7 +78,12 @@ class Segmenter(nn.Module):
     def __init__(self, config: SegmenterConfig, *, num_features: int, num_classes: int) -> None:
         super().__init__()
         self.lookahead = config.lookahead
-        self.encoder = Encoder(config.stack, config.augment, num_features=num_features)
+        self.encoder = Encoder(
+            config.stack,
+            config.augment,
+            num_features=num_features,
+            each_video=config.standardize_videos,
+        )
         self.head = FrameHead(config.stack.width, num_classes)
         self.boundary_head = BoundaryHead(config.stack.width) if config.boundaries else None
         self.refinements = nn.ModuleList(

@@ -1,0 +1,1 @@
+"""Viterbi over segments, on the CPU: the inner loops of `vidmamba.decoding.search`."""
