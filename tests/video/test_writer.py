@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -164,3 +165,12 @@ def test_sizes_and_rates_must_be_positive(tmp_path: Path, wrong: dict[str, Any])
 def test_a_folder_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="nowhere"):
         VideoWriter(tmp_path / "nowhere" / "a.mp4", width=160, height=120, fps=25)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="no such call on this system")
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libsvtav1"])
+def test_writing_leaves_the_thread_its_place_in_the_schedule(tmp_path: Path, codec: str) -> None:
+    # root's SVT-AV1 makes its caller a real-time thread, which starves what it starts afterwards
+    before = os.sched_getscheduler(0)
+    _write(tmp_path / "a.mp4", _pictures(5, 64, 64), codec=codec)
+    assert os.sched_getscheduler(0) == before

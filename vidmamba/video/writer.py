@@ -1,7 +1,9 @@
 """Encode RGB frames to a video file, the same bytes each time for the same frames."""
 
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -150,7 +152,9 @@ class VideoWriter:
 
     def _encode(self, picture: av.VideoFrame | None) -> None:
         try:
-            self._container.mux(self._stream.encode(picture))
+            with _same_schedule():
+                packets = self._stream.encode(picture)
+            self._container.mux(packets)
         except (av.FFmpegError, OSError) as error:
             name = self._stream.codec_context.name
             size = f"{self.width}x{self.height} {self._stream.pix_fmt}"
@@ -184,6 +188,24 @@ class VideoWriter:
             self.close()
         else:
             self._discard()
+
+
+@contextmanager
+def _same_schedule() -> Iterator[None]:
+    """Give the thread back its place in the system's schedule, and so to all that it starts later.
+
+    SVT-AV1, run by root, makes the thread that begins to encode a real-time one for good: it and
+    its children then keep everything else from their cores for as long as they are busy.
+    """
+    if not hasattr(os, "sched_getscheduler"):  # macOS and Windows
+        yield
+        return
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != policy:
+            os.sched_setscheduler(0, policy, priority)
 
 
 def _open_output(path: Path) -> OutputContainer:
