@@ -37,23 +37,13 @@ def _apart_on_cpu(
     return torch.cat([part.flatten() for part in y.split(sizes, dim=-1)]), last
 
 
-def _apart_on_cuda(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    initial_state: Tensor | None,
-    offsets: Tensor | None,
-    silu: bool,
-    reverse: bool,
-    keep_state: bool,
-    first: int,
-    further: int,
-) -> tuple[Tensor, Tensor]:
+def _apart_on_cuda(*given: Any) -> tuple[Tensor, Tensor]:
     # imported on first use: Triton is installed only where it can run
     from vidmamba.kernels.causal_conv1d.kernel import launch_conv
 
+    *tensors, silu, reverse, keep_state, first, further = given
     how: dict[str, Any] = {"silu": silu, "reverse": reverse, "keep_state": keep_state}
-    y, last = launch_conv(x, weight, bias, initial_state, offsets, **how, parts=(first, further))
+    y, last = launch_conv(*tensors, **how, parts=(first, further))
     return y.flatten(), last
 
 
@@ -91,50 +81,23 @@ def _among_on_cpu(
     return torch.cat(row, dim=-1).flatten(0, 1), grad_weight, grad_bias, grad_state
 
 
-def _among_on_cuda(
-    grad_y: Tensor,
-    grad_second: Tensor | None,
-    grad_third: Tensor | None,
-    grad_last: Tensor | None,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    initial_state: Tensor | None,
-    offsets: Tensor | None,
-    before: Tensor | None,
-    after: Tensor | None,
-    silu: bool,
-    reverse: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _among_on_cuda(*given: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     from vidmamba.kernels.causal_conv1d.kernel_backward import launch_conv_backward
 
-    apart = None
-    if grad_second is not None and grad_third is not None:
-        apart = grad_second, grad_third
+    grad_y, second, third, grad_last, *inputs, before, after, silu, reverse = given
     grad_x, grad_weight, grad_bias, grad_state = launch_conv_backward(
-        grad_y, grad_last, x, weight, bias, initial_state, offsets, silu=silu, reverse=reverse,
-        apart=apart, before=before, after=after,
+        grad_y, grad_last, *inputs, silu=silu, reverse=reverse,
+        apart=None if second is None or third is None else (second, third),
+        before=before, after=after,
     )  # fmt: skip
     return grad_x.flatten(0, 1), grad_weight, grad_bias, grad_state
 
 
-def _fake_among(
-    grad_y: Tensor,
-    grad_second: Tensor | None,
-    grad_third: Tensor | None,
-    grad_last: Tensor | None,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    initial_state: Tensor | None,
-    offsets: Tensor | None,
-    before: Tensor | None,
-    after: Tensor | None,
-    silu: bool,
-    reverse: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    given = (x, weight, bias, initial_state, offsets, silu, reverse)
-    _, grad_weight, grad_bias, grad_state = fake_backward(grad_y, grad_last, *given)
+def _fake_among(*given: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    grad_y, _, _, grad_last, *inputs, before, after, silu, reverse = given
+    others = (*inputs, silu, reverse)
+    _, grad_weight, grad_bias, grad_state = fake_backward(grad_y, grad_last, *others)
+    x = inputs[0]
     width = sum(t.shape[2] for t in (before, x, after) if t is not None)
     rows = x.shape[0] * x.shape[1]
     return x.new_empty(rows, width), grad_weight, grad_bias, grad_state
