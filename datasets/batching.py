@@ -104,7 +104,9 @@ class LengthBuckets(Sampler[list[int]]):
         lengths: frames of each video.
         batch_size: videos a batch; the last batch may be smaller.
         shuffle: whether the order changes from epoch to epoch.
-        seed: fixes the order.
+        seed: fixes the order, and which views are drawn.
+        views: how many views each video has, 1 by default. Indices are then those of all views,
+            video after video; an epoch has one of each video, its first where nothing is shuffled.
         num_replicas, rank: of several processes, this one; each gets as many batches as the others.
     """
 
@@ -115,6 +117,7 @@ class LengthBuckets(Sampler[list[int]]):
         batch_size: int,
         shuffle: bool,
         seed: int = 0,
+        views: Sequence[int] | None = None,
         num_replicas: int = 1,
         rank: int = 0,
     ) -> None:
@@ -123,6 +126,8 @@ class LengthBuckets(Sampler[list[int]]):
         if not 0 <= rank < num_replicas:
             raise ValueError(f"rank must lie in 0..{num_replicas - 1}, got {rank}")
         self.lengths = np.asarray(lengths, dtype=np.int64)
+        self.views = np.ones_like(self.lengths) if views is None else np.asarray(views)
+        self.first_views = np.cumsum(self.views) - self.views
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
@@ -147,7 +152,8 @@ class LengthBuckets(Sampler[list[int]]):
         yield from share + [batches[self.rank % len(batches)]] * (len(self) - len(share))
 
     def _by_length(self) -> list[list[int]]:
-        return self._split(np.argsort(-self.lengths, kind="stable"))
+        batches = self._split(np.argsort(-self.lengths, kind="stable"))
+        return [self.first_views[batch].tolist() for batch in batches]
 
     def _shuffled(self, epoch: int) -> list[list[int]]:
         random = np.random.default_rng((self.seed, epoch))
@@ -159,7 +165,9 @@ class LengthBuckets(Sampler[list[int]]):
             for pool_indices in pools
             for batch in self._split(pool_indices[np.argsort(self.lengths[pool_indices])])
         ]
-        return [batches[index] for index in random.permutation(len(batches))]
+        shuffled = [batches[index] for index in random.permutation(len(batches))]
+        drawn = self.first_views + random.integers(self.views)
+        return [drawn[batch].tolist() for batch in shuffled]
 
     def _split(self, order: np.ndarray) -> list[list[int]]:
         step = self.batch_size
@@ -192,11 +200,12 @@ def make_loader(
         batch_size=batch_size,
         shuffle=shuffle,
         seed=seed,
+        views=[len(item.views) for item in items],
         num_replicas=num_replicas,
         rank=rank,
     )
     return DataLoader(
-        VideoDataset(items),
+        VideoDataset([view for item in items for view in item.views]),
         batch_sampler=buckets,
         collate_fn=collate,
         num_workers=num_workers,

@@ -103,16 +103,33 @@ def stride_item(
     name: str, stored: VideoFeatures, labels: Int[np.ndarray, " T"], *, stride: int
 ) -> VideoItem:
     """Return every stride-th frame; scored are all, each by the frame taken last before it."""
-    taken = np.arange(0, len(labels), stride)
     frame_wise = stride > 1 and bool((labels != UNLABELLED).any())
+    return replace(
+        _taken(name, stored, labels, start=0, stride=stride),
+        scored_frames=np.arange(len(labels)) // stride if frame_wise else None,
+        scored_labels=labels if frame_wise else None,
+    )
+
+
+def shifted_items(
+    name: str, stored: VideoFeatures, labels: Int[np.ndarray, " T"], *, stride: int
+) -> tuple[VideoItem, ...]:
+    """Return the frames that `stride_item` leaves out: every stride-th from the second on, ..."""
+    starts = range(1, min(stride, len(labels)))
+    return tuple(_taken(name, stored, labels, start=start, stride=stride) for start in starts)
+
+
+def _taken(
+    name: str, stored: VideoFeatures, labels: Int[np.ndarray, " T"], *, start: int, stride: int
+) -> VideoItem:
+    taken = np.arange(start, len(labels), stride)
+    first = stored.features.start + start
     return VideoItem(
         name=name,
-        features=replace(stored.features, num_frames=len(taken), stride=stride),
+        features=replace(stored.features, start=first, num_frames=len(taken), stride=stride),
         labels=labels[taken],
         timestamps=stored.timestamps[taken],
         media=stored.media,
-        scored_frames=np.arange(len(labels)) // stride if frame_wise else None,
-        scored_labels=labels if frame_wise else None,
     )
 
 

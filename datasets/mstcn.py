@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from vidmamba.datasets.feature_file import find_feature_files, fingerprint
-from vidmamba.datasets.joining import VideoFeatures, stride_item
+from vidmamba.datasets.joining import VideoFeatures, shifted_items, stride_item
 from vidmamba.datasets.labels import read_bundle, read_frame_labels, read_mapping
 from vidmamba.datasets.notices import shorten
 from vidmamba.datasets.parts import hold_out
-from vidmamba.datasets.records import LabelledSet, VideoItem
+from vidmamba.datasets.records import LabelledSet
 
 BACKGROUND = "background"
 """The class that is background where nobody says otherwise, as in every published evaluator.
@@ -40,6 +40,7 @@ def load_mstcn(
     split: int,
     stride: int = 1,
     average: int = 1,
+    random_start: bool = False,
     validation: float | int = 0.2,
     background: Sequence[str] | None = None,
     seed: int = 0,
@@ -54,6 +55,8 @@ def load_mstcn(
         stride: take stored frames 0, stride, 2 * stride, ...; scored are all of them, as in MS-TCN,
             each by the frame taken last before it.
         average: each frame's features are the mean of this many stored ones around it.
+        random_start: training takes start, start + stride, ... instead, from a start that is drawn
+            below stride each time that it sees a video.
         validation: how many of the training videos are held out, as a count (int) or a share.
         background: names of the classes that Edit and F1 leave out; by default protocol.json's, or
             else the class named `background` if there is one.
@@ -77,7 +80,12 @@ def load_mstcn(
     parts = _split_videos(root / "splits", split, validation, seed)
     videos = [video for part in parts.values() for video in part]
     folder = _feature_folder(root / "features", split)
-    items = _read_items(root, folder, videos, class_names, stride=stride, average=average, fps=rate)
+    stored = _read_stored(root, folder, videos, class_names, average=average, fps=rate)
+    items = {name: stride_item(name, *both, stride=stride) for name, both in stored.items()}
+    if random_start:
+        for name in parts["train"]:
+            shifted = shifted_items(name, *stored[name], stride=stride)
+            items[name] = replace(items[name], shifted=shifted)
     whole: tuple[str, ...] = ()
     if video_class_pattern is not None:
         of_video = _video_classes(videos, video_class_pattern)
@@ -103,28 +111,31 @@ def load_mstcn(
     )
 
 
-def _read_items(
+def _read_stored(
     root: Path,
     folder: Path,
     videos: Sequence[str],
     class_names: Sequence[str],
     *,
-    stride: int,
     average: int,
     fps: float,
-) -> dict[str, VideoItem]:
+) -> dict[str, tuple[VideoFeatures, np.ndarray]]:
+    """Return each video's stored features and their labels."""
     class_ids = {name: label for label, name in enumerate(class_names)}
     labels = {
         video: read_frame_labels(root / "groundTruth" / f"{video}.txt", class_ids)
         for video in videos
     }
     files = find_feature_files(folder, {video: len(labels[video]) for video in videos})
-    items = {}
-    for video, file in files.items():
-        features = replace(file, average=average)
-        stored = VideoFeatures(features=features, timestamps=np.arange(file.num_frames) / fps)
-        items[video] = stride_item(video, stored, labels[video][: file.num_frames], stride=stride)
-    return items
+    return {
+        video: (
+            VideoFeatures(
+                features=replace(file, average=average), timestamps=np.arange(file.num_frames) / fps
+            ),
+            labels[video][: file.num_frames],
+        )
+        for video, file in files.items()
+    }
 
 
 def _video_classes(videos: Sequence[str], pattern: str) -> dict[str, str]:

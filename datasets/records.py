@@ -25,6 +25,9 @@ class VideoItem:
     the full one): then `scored_labels` holds the labels it scores, and `scored_frames` the index of
     the item's frame that answers for each of them. Without the two, every labelled frame is scored.
 
+    `shifted` are the same video with other of its stored frames, where a stride takes some: each
+    time that training sees the video, it sees the item or one of these.
+
     Raises:
         ValueError: features, labels, timestamps, or the two fields of the protocol, do not match.
     """
@@ -38,6 +41,7 @@ class VideoItem:
     scored_labels: Int[np.ndarray, " S"] | None = None
     video_labels: tuple[int, ...] = ()
     captions: tuple[Caption, ...] = ()
+    shifted: tuple["VideoItem", ...] = ()
 
     def __post_init__(self) -> None:
         lengths = len(self.features), len(self.labels), len(self.timestamps)
@@ -60,6 +64,11 @@ class VideoItem:
     def num_frames(self) -> int:
         """How many frames the model sees."""
         return len(self.labels)
+
+    @property
+    def views(self) -> tuple["VideoItem", ...]:
+        """The item itself and those that training may see in its place."""
+        return self, *self.shifted
 
     def read_features(self) -> Float32[np.ndarray, "T D"]:
         """Return the features in memory, read from their file if they live in one.

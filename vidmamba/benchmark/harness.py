@@ -128,12 +128,15 @@ class Harness:
         )
 
     def test_runs(self, choices: Choices) -> list[RunJob]:
-        """Return the runs that are tested and that are not there yet."""
+        """Return the runs that are tested and that are not there yet, a seed after the other.
+
+        So that a benchmark that is stopped has whole seeds of all recipes to show.
+        """
         return self._folders.missing(
             self._folders.run(choice.option.candidate, split, seed)
+            for seed in self.protocol.seeds
             for by_split in choices.values()
             for split, choice in by_split.items()
-            for seed in self.protocol.seeds
         )
 
     def tested_seeds(self, choices: Mapping[int, Choice]) -> tuple[int, ...]:

@@ -52,14 +52,21 @@ def train_quickly(
         config: epochs, batch size, clip and ema are read.
         seed: fixes the order of the videos.
         device: where to train.
-        batches: the videos of each step, by number, in place of epochs and batch size.
+        batches: the videos of each step, by number, in place of epochs and batch size; of items
+            with shifted views, the numbers of those.
     """
     device = torch.device(device)
     task.to(device).train()
     if batches is None:
-        lengths = [item.num_frames for item in items]
-        order = LengthBuckets(lengths, batch_size=config.batch_size, shuffle=True, seed=seed)
+        order = LengthBuckets(
+            [item.num_frames for item in items],
+            batch_size=config.batch_size,
+            shuffle=True,
+            seed=seed,
+            views=[len(item.views) for item in items],
+        )
         batches = [numbers for _ in range(config.epochs) for numbers in order]
+    items = [view for item in items for view in item.views]
     optimization = Optimization(task, config, steps=len(batches))
     if device.type == "cuda" and graphable(task) and _fits(items):
         _replay(optimization, items, batches)

@@ -20,7 +20,7 @@ from vidmamba.benchmark.recipes import Candidate
 from vidmamba.benchmark.weak import place_orders
 from vidmamba.config import to_plain
 from vidmamba.data import DataConfig, load_data
-from vidmamba.datasets.records import LabelledSet
+from vidmamba.datasets.records import LabelledSet, VideoItem
 from vidmamba.tasks.checkpoints import load_task
 from vidmamba.tasks.segmentation import FramePrediction, SegmentationTask, make_task
 from vidmamba.training import fit, seed_everything
@@ -110,13 +110,19 @@ def _read(config: DataConfig) -> LabelledSet:
     """Read a set once for all runs of a process, short videos with their features."""
     data = load_data(config)
     items = (*data.train, *data.validation, *data.test)
-    if 4 * sum(np.prod(item.features.shape) for item in items) > HELD_BYTES:
+    views = [view for item in items for view in item.views]
+    if 4 * sum(np.prod(view.features.shape) for view in views) > HELD_BYTES:
         return data
     train, validation, test = (
-        tuple(replace(item, features=item.read_features()) for item in part)
-        for part in (data.train, data.validation, data.test)
+        tuple(_held(item) for item in part) for part in (data.train, data.validation, data.test)
     )
     return replace(data, train=train, validation=validation, test=test)
+
+
+def _held(item: VideoItem) -> VideoItem:
+    """Return a video with its features in memory."""
+    shifted = tuple(_held(view) for view in item.shifted)
+    return replace(item, features=item.read_features(), shifted=shifted)
 
 
 def train_run(run: Run, folder: Path, *, jobs: int, keep_checkpoint: bool) -> None:

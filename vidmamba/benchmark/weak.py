@@ -40,7 +40,13 @@ def place_orders(
     """
     orders = [_order(item) for item in data.train]
     items = [
-        replace(item, features=item.read_features(), labels=_shared_out(order, item.num_frames))
+        # its shifted views have labels of their own, which nobody may know here
+        replace(
+            item,
+            features=item.read_features(),
+            labels=_shared_out(order, item.num_frames),
+            shifted=(),
+        )
         for item, order in zip(data.train, orders, strict=True)
     ]
     model = SegmenterConfig(

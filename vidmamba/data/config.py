@@ -11,7 +11,16 @@ from vidmamba.datasets.formats import Format, options_of
 from vidmamba.datasets.joining import Gaps
 from vidmamba.models.backbone import BackboneConfig
 
-_OF_MSTCN = {"split", "stride", "average", "validation", "validation_seed", "background", "fps"}
+_OF_MSTCN = {
+    "split",
+    "stride",
+    "average",
+    "random_start",
+    "validation",
+    "validation_seed",
+    "background",
+    "fps",
+}
 _OF_MSTCN |= {"video_class_pattern"}
 _OF_VIDEOS = {"videos", "backbone", "fps", "store"}
 _OF_FEATURES = {"features", "layout", "fps", "stride"}
@@ -85,6 +94,10 @@ class DataConfig:
     """Stored frames around each that the model sees whose mean it sees, an odd number; as many as
     the stride loses none (mstcn)."""
 
+    random_start: bool = False
+    """Whether training takes every `stride`-th stored frame from a first one that is drawn each
+    time that it sees a video, so that it sees all of them in the end (mstcn)."""
+
     evaluation_stride: int | None = None
     """Every how many stored frames one is scored; null for what the data's protocol says."""
 
@@ -144,6 +157,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         if min(self.stride, self.evaluation_stride or 1) < 1:
             raise ValueError(f"strides must be at least 1, got {self}")
+        if self.random_start and self.stride == 1:
+            raise ValueError("random_start draws below the stride, so it needs one above 1, got 1")
         if not 0 <= self.validation < 1 or not 0 <= self.test < 1:
             got = f"{self.validation}, {self.test}"
             raise ValueError(f"validation and test must lie in [0, 1), got {got}")

@@ -53,6 +53,7 @@ def _load_mstcn(root: Path, config: DataConfig) -> LabelledSet:
         split=config.split,
         stride=config.stride,
         average=config.average,
+        random_start=config.random_start,
         validation=config.validation,
         background=config.background,
         seed=config.validation_seed,
