@@ -74,6 +74,7 @@ def test_values_out_of_range_are_refused(bad: dict[str, float]) -> None:
             {"format": "segments_csv", "features": "f", "store": "s", "backbone": BACKBONE},
             "backbone, store: not an option of the format segments_csv with features",
         ),
+        ({"random_start": True}, "random_start draws below the stride, so it needs one above 1"),
         ({"fps": 0.0}, r"fps must be above 0, got 0\.0"),
         ({"format": "kinetics", "test": 1.0}, r"must lie in \[0, 1\), got 0\.2, 1\.0"),
     ],

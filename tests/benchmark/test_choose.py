@@ -32,9 +32,15 @@ RECIPES = {
 
 
 def harness_of(
-    folder: Folder, root: Path, choose_by: ChooseBy, seeds: tuple[int, ...] = (0, 1)
+    folder: Folder,
+    root: Path,
+    choose_by: ChooseBy,
+    seeds: tuple[int, ...] = (0, 1),
+    choose_seeds: int | None = None,
 ) -> Harness:
-    protocol = Protocol(splits=tuple(SPLITS), seeds=seeds, choose_by=choose_by)
+    protocol = Protocol(
+        splits=tuple(SPLITS), seeds=seeds, choose_by=choose_by, choose_seeds=choose_seeds
+    )
     settings = Settings(model=MODEL, optim=OPTIM, trainer=TRAINER)
     return Harness(folder.config, protocol, RECIPES, settings, DECODINGS, root)
 
@@ -86,6 +92,14 @@ def test_labels_of_a_splits_test_videos_cannot_change_its_choice_by_given_models
     assert figures(after.choices(), 2) == figures(before.choices(), 2)
     if choose_by != "validation":  # the same labels do count for the others
         assert figures(after.choices(), 1) != figures(before.choices(), 1)
+
+
+def test_a_seed_is_run_whole_before_the_next(folder: Folder, tmp_path: Path) -> None:
+    harness = harness_of(folder, tmp_path, "other_splits", seeds=(0, 1, 2), choose_seeds=1)
+    pretend_to_train(harness)
+    seeds = [run.seed for run, _ in harness.test_runs(harness.choices())]
+    assert seeds == sorted(seeds)
+    assert {*seeds} == {1, 2}
 
 
 @pytest.mark.parametrize("choose_by", ["validation", "nested"])

@@ -1,6 +1,7 @@
 """The quick loop trains as the trainer does: the same weights, without its files."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ def video(number: int) -> VideoItem:
 
 PLAIN = AugmentConfig(channel_dropout=0.0)
 ITEMS = tuple(video(number) for number in range(7))
+SHIFTED = tuple(
+    replace(item, shifted=tuple(video(10 * number + view) for view in range(number)))
+    for number, item in enumerate(ITEMS)
+)
 
 
 def task_of(
@@ -60,19 +65,24 @@ def task_of(
     return task, data
 
 
+@pytest.mark.parametrize("items", [ITEMS, SHIFTED], ids=["as they are", "shifted"])
 @pytest.mark.parametrize("ema", [None, 0.9])
 @pytest.mark.parametrize("held_bytes", [2**20, 0], ids=["on the device", "batch by batch"])
 def test_it_leaves_the_weights_that_fit_keeps(
-    ema: float | None, held_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    items: tuple[VideoItem, ...],
+    ema: float | None,
+    held_bytes: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(quick, "HELD_BYTES", held_bytes)
     config = TrainerConfig(epochs=4, batch_size=2, accelerator="cpu", wandb="off", ema=ema)
     task, data = task_of()
-    run = fit(task, data, config, seed=5, output=tmp_path)
+    run = fit(task, replace(data, train=items), config, seed=5, output=tmp_path)
     expected = load_task(run.last).state_dict()
     quickly, _ = task_of()
     first = {name: value.clone() for name, value in quickly.state_dict().items()}
-    train_quickly(quickly, ITEMS, config, seed=5)
+    train_quickly(quickly, items, config, seed=5)
     found = quickly.state_dict()
     assert found.keys() == expected.keys()
     for name, value in found.items():

@@ -60,6 +60,29 @@ def test_every_video_comes_once_an_epoch(videos: int, batch_size: int, shuffle: 
         assert len(batches) == len(buckets)
 
 
+def test_an_epoch_has_one_view_of_each_video_and_many_epochs_have_all() -> None:
+    views = [1, 3, 2, 5, 4]
+    numbers = np.split(np.arange(sum(views)), np.cumsum(views)[:-1])
+    buckets = LengthBuckets([9, 8, 7, 6, 5], batch_size=2, shuffle=True, views=views)
+    seen = set()
+    for _ in range(60):
+        drawn = sorted(index for batch in buckets for index in batch)
+        assert all(index in own for index, own in zip(drawn, numbers, strict=True))
+        seen |= {*drawn}
+    assert seen == {*range(sum(views))}
+    first = LengthBuckets([9, 8, 7, 6, 5], batch_size=2, shuffle=False, views=views)
+    assert [*first] == [[0, 1], [4, 6], [11]]
+
+
+def test_a_loader_shows_the_views_that_were_drawn() -> None:
+    shown, other, alone = _items(4, 3, 5)
+    loader = make_loader([replace(shown, shifted=(other,)), alone], batch_size=1, shuffle=True)
+    names = {name for _ in range(20) for batch in loader for name in batch.names}
+    assert names == {"v0", "v1", "v2"}
+    still = make_loader([replace(shown, shifted=(other,)), alone], batch_size=1, shuffle=False)
+    assert [batch.names for batch in still] == [("v2",), ("v0",)]
+
+
 def test_the_order_follows_from_seed_and_epoch_alone() -> None:
     def order(seed: int, epoch: int | None = None) -> list[list[int]]:
         buckets = LengthBuckets(range(1, 41), batch_size=4, shuffle=True, seed=seed)

@@ -86,6 +86,31 @@ def test_averaged_frames_are_the_means_of_those_around_them(
         load_mstcn(folder.root, split=1, average=4)
 
 
+@pytest.mark.parametrize("stride", [3, 60])
+def test_a_random_start_shows_training_each_stored_frame_in_one_of_a_videos_views(
+    folder: Folder, stride: int
+) -> None:
+    plain = load_mstcn(folder.root, split=1, stride=stride, average=3, validation=1)
+    data = load_mstcn(
+        folder.root, split=1, stride=stride, average=3, validation=1, random_start=True
+    )
+    assert len(data.train) == 3
+    for item, unmoved in zip(data.train, plain.train, strict=True):
+        frames, labels = folder.features[item.name], folder.labels[item.name]
+        assert len(item.views) == min(stride, len(labels))
+        assert item.shifted == item.views[1:]
+        for start, view in enumerate(item.views):
+            np.testing.assert_array_equal(view.labels, labels[start::stride])
+            np.testing.assert_allclose(view.timestamps * 15, np.arange(start, len(labels), stride))
+            # a view is one of the frames from its first on: its own first has none before it
+            around = [range(max(t - 1, start), t + 2) for t in range(start, len(labels), stride)]
+            means = [frames[[t for t in times if t < len(frames)]].mean(axis=0) for times in around]
+            np.testing.assert_allclose(view.read_features(), means, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(item.read_features(), unmoved.read_features())
+    for item in (*data.validation, *data.test):
+        assert item.views == (item,)
+
+
 def test_features_stay_on_disk_until_they_are_read(folder: Folder) -> None:
     items = _all(load_mstcn(folder.root, split=1))
     folder.features["v2"] += 1
