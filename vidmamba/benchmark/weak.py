@@ -40,12 +40,11 @@ def place_orders(
     """
     orders = [_order(item) for item in data.train]
     items = [
-        # its shifted views have labels of their own, which nobody may know here
         replace(
             item,
             features=item.read_features(),
             labels=_shared_out(order, item.num_frames),
-            shifted=(),
+            shifted=(),  # they have labels of their own, which nobody may know here
         )
         for item, order in zip(data.train, orders, strict=True)
     ]
@@ -67,7 +66,10 @@ def place_orders(
             for item in items
         ]
         items = _placed_again(items, orders, said, settings.weak.duration_weight)
-    return tuple(items)
+    return tuple(
+        replace(item, shifted=tuple(_labelled_by(item, view) for view in own.shifted))
+        for item, own in zip(items, data.train, strict=True)
+    )
 
 
 def _placed_again(
@@ -88,6 +90,12 @@ def _placed_again(
         found = align(frames - rarity, order, durations, stride=max(stride, 1))
         placed.append(replace(item, labels=found))
     return placed
+
+
+def _labelled_by(item: VideoItem, view: VideoItem) -> VideoItem:
+    """Return a shifted view with the labels of the item's frames that are nearest in time."""
+    borders = (item.timestamps[1:] + item.timestamps[:-1]) / 2
+    return replace(view, labels=item.labels[np.searchsorted(borders, view.timestamps)])
 
 
 def _order(item: VideoItem) -> list[int]:
