@@ -54,6 +54,18 @@ def test_without_a_rate_features_are_spread_over_the_video(tmp_path: Path) -> No
     np.testing.assert_allclose(load_data(dense(tmp_path)).test[0].timestamps, np.arange(40) / 4)
 
 
+@pytest.mark.parametrize("features", ["features.npz", "features"])
+def test_a_stride_takes_features_and_their_times_alike(tmp_path: Path, features: str) -> None:
+    write_dense(tmp_path)
+    (tmp_path / "features").mkdir()
+    with np.load(tmp_path / "features.npz") as stored:
+        for name, array in stored.items():
+            np.save(tmp_path / "features" / f"{name}.npy", array)
+    data = load_data(dense(tmp_path, features=features, fps=4.0, stride=2))
+    assert [item.num_frames for item in data.test] == [20, 20]
+    np.testing.assert_allclose(data.test[0].timestamps, np.arange(20) / 2)
+
+
 def test_one_object_of_a_file_that_holds_several_is_named_behind_it(tmp_path: Path) -> None:
     write_dense(tmp_path)
     both = {"train": {"v_0": DENSE, "v_1": DENSE, "v_2": DENSE}, "val_1": {"v_3": DENSE}}

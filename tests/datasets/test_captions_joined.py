@@ -168,6 +168,20 @@ def test_an_npz_of_features_is_read_by_video(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read[name], array)
 
 
+@pytest.mark.parametrize("frames_first", [True, False, None])
+def test_an_npz_takes_a_stride_and_either_order_of_axes(
+    tmp_path: Path, frames_first: bool | None
+) -> None:
+    arrays = {"a": _features(7), "b": _features(4, seed=1)}
+    stored = {name: x if frames_first else x.T for name, x in arrays.items()}
+    np.savez(tmp_path / "f.npz", **stored)  # type: ignore[arg-type]
+    read = read_npz_features(tmp_path / "f.npz", frames_first=frames_first, stride=3)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(read[name], array[::3])
+    with pytest.raises(ValueError, match="stride must be 1 or more, got 0"):
+        read_npz_features(tmp_path / "f.npz", stride=0)
+
+
 def _one_array(path: Path) -> None:
     with path.open("wb") as file:
         np.save(file, _features())
@@ -201,8 +215,10 @@ def test_a_damaged_npz_is_refused_by_name(
         read_npz_features(path)
 
 
-@pytest.mark.parametrize("frames_first", [True, False])
-def test_a_folder_of_npy_files_is_read_when_used(tmp_path: Path, frames_first: bool) -> None:
+@pytest.mark.parametrize("frames_first", [True, False, None])
+def test_a_folder_of_npy_files_is_read_when_used(
+    tmp_path: Path, frames_first: bool | None
+) -> None:
     stored = {"v_a": _features(7), "v_b": _features(1)}
     for name, array in stored.items():
         np.save(tmp_path / f"{name}.npy", array if frames_first else array.T)

@@ -111,10 +111,9 @@ def _features(root: Path, config: DataConfig) -> tuple[FeaturesOf, dict[str, Any
     """Return features by video name, and the key of those that we made."""
     if config.features is not None:
         path = root / config.features
-        if path.suffix == ".npz":
-            return read_npz_features(path), None
-        layout = config.layout != "DT"
-        return find_npy_features(path, frames_first=layout, stride=config.stride), None
+        read = read_npz_features if path.suffix == ".npz" else find_npy_features
+        first = {"auto": None, "TD": True, "DT": False}[config.layout]
+        return read(path, frames_first=first, stride=config.stride), None
     if config.fps is None:
         raise ValueError(
             f"{config.format}: videos are embedded at a rate; set fps, frames a second"
