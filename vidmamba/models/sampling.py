@@ -24,7 +24,9 @@ def sample(decoder: TokenDecoder, state: DecoderState, tokens: Tensor, rules: Ru
     writing = torch.ones_like(total, dtype=torch.bool)
     for chance in chances:
         found = rules.log_probabilities(logits[:, -1], tokens)
-        token = choose(found / config.temperature, chance, config.top_p)
+        # less the likeliest's: at a temperature next to 0 all but it are infinitely less likely
+        above = found.double() - found.amax(dim=-1, keepdim=True)
+        token = choose(above / config.temperature, chance, config.top_p)
         token = token.masked_fill(~writing, rules.end)
         total += found.gather(1, token[:, None])[:, 0].masked_fill(~writing, 0)
         length += writing
