@@ -297,6 +297,22 @@ def test_what_is_told_is_sorted_inside_the_video_and_has_words() -> None:
     assert told.frames.shape == (40, 3)
 
 
+@pytest.mark.parametrize("most", [1, 3, 40])
+def test_a_sentences_score_is_of_its_words_whatever_length_counts_for(most: int) -> None:
+    features = torch.randn(40, 4)
+    plain, total = (
+        tell(
+            talkative(),
+            features,
+            TOKENIZER,
+            GenerationConfig(max_tokens=most, length_penalty=penalty),
+        )
+        for penalty in (1, 0)
+    )
+    assert plain.texts == total.texts
+    assert plain.scores == pytest.approx(total.scores)
+
+
 @pytest.mark.parametrize("kind", ["greedy", "beam", "sample", "consensus"])
 def test_the_same_seed_tells_the_same(kind: str) -> None:
     features = torch.randn(30, 4)

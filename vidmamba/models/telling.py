@@ -119,7 +119,8 @@ def _write(
 
 def _probabilities(written: Generated, config: GenerationConfig) -> list[float]:
     """Return the mean probability, geometrically, of each sentence's tokens, its end among them."""
-    lengths = [len(row) + 1 for row in written.tokens]
+    # one that was cut at its most has no end
+    lengths = [min(len(row) + 1, config.max_tokens) for row in written.tokens]
     return [
         math.exp(min(score * length ** (config.length_penalty - 1), 0.0))
         for score, length in zip(written.scores, lengths, strict=True)
