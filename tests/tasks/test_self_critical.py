@@ -117,3 +117,6 @@ def test_it_is_learned_from_when_its_time_has_come_and_only_by_what_is_new() -> 
     assert grown is not None
     assert bool(grown.isfinite().all())
     assert task.net.decoder.training
+    task.eval()
+    task.batch_loss(batch, done=0.6)
+    assert not task.net.decoder.training  # what validation says is said without dropout

@@ -49,13 +49,14 @@ def self_critical_loss(
     states = captioner.encoder(batch.features, batch.mask)
     seen = captioner.view(states, batch.mask.sum(dim=1), batch.videos, batch.spans)
     memory = seen.memory[events]
+    training = captioner.decoder.training  # validation's losses must leave it as it was
     captioner.decoder.eval()
     drawn = draw_captions(
         *(captioner.decoder, memory.detach(), tokenizer),
         number=number,
         most_words=tokens.shape[1] + 2,
     )
-    captioner.decoder.train()
+    captioner.decoder.train(training)
     weights = advantages(drawn, references, likeness)
     return weighted_loss(captioner.decoder, memory, drawn, weights, tokenizer)
 
