@@ -122,6 +122,8 @@ def test_each_loss_may_be_left_out_but_not_all() -> None:
     assert new_task(data, loss=CaptionLossConfig(frames=0.0)).net.head is None
     with pytest.raises(ValueError, match="must have a weight above 0"):
         CaptionLossConfig(words=0.0, times=0.0, frames=0.0)
+    with pytest.raises(ValueError, match=r"nothing is learned: loss\.words is 0"):
+        new_task(clips(2), loss=CaptionLossConfig(words=0.0, frames=0.0))
 
 
 def test_the_loss_of_a_video_does_not_depend_on_the_padding_beside_it() -> None:
@@ -166,11 +168,11 @@ def test_what_is_told_again_has_a_loss_of_its_own_and_moves_no_other() -> None:
 def test_it_may_start_from_a_segmenter_of_its_stack_and_from_no_other() -> None:
     data = labelled_set(4)
 
-    def segmenter(width: int, key: dict[str, Any]) -> Any:
+    def segmenter(width: int, key: dict[str, Any], *, each: bool = False, **values: Any) -> Any:
         stack = replace(MODEL.stack, width=width)
         return make_task(
-            replace(data, feature_key=key),
-            model=SegmenterConfig(stack=stack, augment=MODEL.augment),
+            replace(data, feature_key=key, **values),
+            model=SegmenterConfig(stack=stack, augment=MODEL.augment, standardize_videos=each),
             optim=OptimConfig(),
             loss=LossConfig(),
             data_config={},
@@ -187,6 +189,12 @@ def test_it_may_start_from_a_segmenter_of_its_stack_and_from_no_other() -> None:
         new_task(data, segmenter=segmenter(16, data.feature_key))
     with pytest.raises(ValueError, match="source: expected 'else', found 'made up'"):
         new_task(data, segmenter=segmenter(24, data.feature_key | {"source": "else"}))
+    renamed = segmenter(24, data.feature_key, class_names=("nothing", "leave", "come"))
+    with pytest.raises(ValueError, match=r"names other classes: \('nothing', 'leave', 'come'\)"):
+        new_task(data, segmenter=renamed)
+    new_task(data, segmenter=renamed, loss=CaptionLossConfig(frames=0.0))  # no class is read
+    with pytest.raises(ValueError, match="standardize_videos"):
+        new_task(data, segmenter=segmenter(24, data.feature_key, each=True))
 
 
 def test_it_may_start_from_a_language_model_and_comes_back_without_its_folder(

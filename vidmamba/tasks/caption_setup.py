@@ -59,7 +59,8 @@ def make_captioning_task(
             tokenizer.json; of ``model.decoder`` only heads, attend_every and dropout count then.
 
     Raises:
-        ValueError: no training video has a caption, or the segmenter or language model do not fit.
+        ValueError: no training video has a caption, nothing that has a weight can be learned from
+            the data, or the segmenter or language model do not fit.
     """
     words = words or TokenizerConfig()
     model = replace(model, events=replace(model.events, lengths=_lengths(data, model)))
@@ -82,6 +83,7 @@ def make_captioning_task(
         ngrams=len(likeness.keys),
         score=score,
     )
+    _check_losses(task, loss)
     task.likeness.load_state_dict(likeness.state_dict())
     if language_model is not None:
         task.net.decoder = load_language_model(language_model, _language(model, tokenizer))
@@ -89,6 +91,14 @@ def make_captioning_task(
     if segmenter is not None:
         _start_from(task, segmenter, data)
     return task
+
+
+def _check_losses(task: CaptioningTask, loss: CaptionLossConfig) -> None:
+    if not loss.words and task.net.events is None and task.net.head is None:
+        raise ValueError(
+            "nothing is learned: loss.words is 0, times has no weight or each video is one event, "
+            "and frames has none or no classes"
+        )
 
 
 def _lengths(data: LabelledSet, model: CaptionerConfig) -> tuple[float, ...]:
@@ -147,6 +157,15 @@ def _start_from(task: CaptioningTask, segmenter: SegmentationTask, data: Labelle
     """
     if lines := differences(segmenter.feature_key, data.feature_key):
         raise ValueError("the segmenter saw other features:\n  " + "\n  ".join(lines))
+    if task.net.head is not None and segmenter.class_names != task.class_names:
+        raise ValueError(
+            f"the segmenter names other classes: {segmenter.class_names}, not {task.class_names}"
+        )
+    if segmenter.net.encoder.each_video:
+        raise ValueError(
+            "the segmenter does not fit the captioner, which has no standardize_videos: train one "
+            "without it"
+        )
     own = segmenter.net.encoder.state_dict()
     try:
         task.net.encoder.load_state_dict(own)
