@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from vidmamba.caption_evaluation import as_evaluated, evaluate_captions
 from vidmamba.caption_inference import caption_features, caption_items, caption_timeline
 from vidmamba.datasets.records import LabelledSet, VideoItem
 from vidmamba.features.store import StoredFeatures
@@ -13,6 +15,7 @@ from vidmamba.models.captioner_events import EventConfig, FoundEvents
 from vidmamba.models.decoder import DecoderConfig
 from vidmamba.models.tokenizer import TokenizerConfig
 from vidmamba.nn.stack import StackConfig
+from vidmamba.submission import read_submission, write_submission
 from vidmamba.tasks.caption_batches import frame_edges, to_frames, to_seconds
 from vidmamba.tasks.caption_losses import CaptionLossConfig
 from vidmamba.tasks.caption_setup import make_captioning_task
@@ -38,20 +41,22 @@ def item(captions: tuple[Caption, ...]) -> VideoItem:
     )
 
 
+DATA = LabelledSet(
+    class_names=("a", "b"),
+    background=(),
+    train=(),
+    validation=(),
+    test=(),
+    feature_key={"width": 3},
+)
+
+
 def new_task(*, dense: bool, frames: float = 1.0) -> CaptioningTask:
     captions = [Caption(start=0.0, end=2.0, text="A man waits.")]
     if dense:
         captions.append(Caption(start=1.0, end=2.0, text="He goes."))
-    data = LabelledSet(
-        class_names=("a", "b"),
-        background=(),
-        train=(item(tuple(captions)),),
-        validation=(),
-        test=(),
-        feature_key={"width": 3},
-    )
     task = make_captioning_task(
-        data,
+        replace(DATA, train=(item(tuple(captions)),)),
         model=CaptionerConfig(
             stack=StackConfig(width=8, depth=1),
             events=EventConfig(least_score=0.0),
@@ -141,6 +146,40 @@ def test_captions_of_a_data_set_are_those_of_its_videos() -> None:
     longer = caption_features(task, clip.read_features(), clip.timestamps, duration=2.4)
     assert longer[0].end == 2.4
     assert longer[0].text == told[0].text
+
+
+def test_the_surest_of_too_many_captions_are_evaluated_and_the_rest_is_told_of(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    task, one = new_task(dense=True), item((Caption(start=0.0, end=1.0, text="A man waits."),))
+    one = replace(one, captions=(*one.captions, Caption(start=1.0, end=2.0, text="He goes.")))
+    data = replace(DATA, test=(one,))
+    unsure = tuple(Caption(start=0.1, end=0.2, text="No.", score=0.1) for _ in range(1100))
+    said = (*unsure[:500], *(replace(c, score=0.9) for c in one.captions), *unsure[500:])
+    monkeypatch.setattr("vidmamba.caption_evaluation.caption_items", lambda *_: {"clip": said})
+    found = evaluate_captions(task, data, part="test")
+    assert found.predicted["clip"] == said
+    assert found.scores["recall"] == 100
+    assert (
+        "clip: 1102 captions, of which the evaluation takes the 1000 with the high" in caplog.text
+    )
+    write_submission(as_evaluated(found.predicted), tmp_path / "s.json")
+    sent = read_submission(tmp_path / "s.json")["clip"]
+    assert len(sent) == 1000
+    assert {caption.text for caption in sent} == {"A man waits.", "He goes.", "No."}
+
+
+def test_a_clip_is_scored_by_the_surest_of_what_is_said_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task, one = new_task(dense=True), item((Caption(start=0.0, end=2.0, text="A man waits."),))
+    said = (
+        Caption(start=0.0, end=1.0, text="No.", score=0.2),
+        Caption(start=0.5, end=2.0, text="A man waits.", score=0.8),
+    )
+    monkeypatch.setattr("vidmamba.caption_evaluation.caption_items", lambda *_: {"clip": said})
+    found = evaluate_captions(task, replace(DATA, test=(one,)), part="test")
+    assert found.scores["bleu1"] == pytest.approx(100)
 
 
 def test_frames_and_seconds_are_each_others_inverse_at_any_rate() -> None:

@@ -13,7 +13,7 @@ from vidmamba.models.captioner import CaptionerConfig
 from vidmamba.models.captioner_events import EventConfig
 from vidmamba.models.decoder import DecoderConfig
 from vidmamba.models.segmenter import SegmenterConfig
-from vidmamba.models.tokenizer import TokenizerConfig
+from vidmamba.models.tokenizer import CaptionTokenizer, TokenizerConfig
 from vidmamba.nn.stack import StackConfig
 from vidmamba.tasks.caption_losses import CaptionLossConfig
 from vidmamba.tasks.caption_setup import make_captioning_task
@@ -109,16 +109,23 @@ def test_an_average_that_keeps_all_or_nothing_is_refused(ema: float) -> None:
         TrainerConfig(ema=ema)
 
 
-def test_a_captioners_run_has_a_table_of_truth_prediction_and_scores(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dense", [True, False])
+def test_a_captioners_run_has_a_table_of_truth_prediction_and_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dense: bool
+) -> None:
     """The offline run's files hold the table, a row a validation video."""
-    captions = (Caption(start=0.0, end=2.0, text="It moves."),)
-    items = tuple(replace(_video(number), captions=captions) for number in range(4))
-    data = replace(_set(), train=items[1:], validation=items[:1])
+    monkeypatch.setattr(CaptionTokenizer, "decode", lambda *_: "It moves.")
+    texts = ("It moves.", "A thing stands.", "It moves.", "It moves.")
+    items = tuple(
+        replace(_video(number), captions=(Caption(start=0.0, end=2.0, text=text),))
+        for number, text in enumerate(texts)
+    )
+    data = replace(_set(), train=items[1:], validation=items[:2])
     task = make_captioning_task(
         data,
         model=CaptionerConfig(
             stack=StackConfig(width=8, depth=0),
-            events=EventConfig(lengths=(10.0,)),
+            events=EventConfig(lengths=(10.0,) if dense else ()),
             decoder=DecoderConfig(vocabulary=1, width=8, depth=1),
         ),
         optim=OptimConfig(),
@@ -130,5 +137,10 @@ def test_a_captioners_run_has_a_table_of_truth_prediction_and_scores(tmp_path: P
     fit(task, data, trainer, seed=0, output=tmp_path, collate=task.collate)
     tables = [json.loads(path.read_text()) for path in tmp_path.rglob("captions*.table.json")]
     (table,) = tables
-    assert table["columns"] == ["video", "truth", "prediction", "soda_c", "precision", "recall"]
-    assert table["data"][0][:2] == ["v0", "0.0-2.0 s  It moves."]
+    scores = ["soda_c", "precision", "recall"] if dense else ["cider_d", "bleu4"]
+    assert table["columns"] == ["video", "truth", "prediction", *scores]
+    rows = {row[0]: row[1:] for row in table["data"]}
+    assert rows["v0"][0] == "0.0-2.0 s  It moves."
+    if not dense:  # of two words, half of CIDEr's four sizes of n-grams
+        assert rows["v0"][2] == pytest.approx(500)
+        assert rows["v1"][2] == 0

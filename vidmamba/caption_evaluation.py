@@ -1,5 +1,6 @@
 """Score what a captioner says of videos that it was not chosen by."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,10 +9,18 @@ from vidmamba.caption_inference import caption_items
 from vidmamba.datasets.captions import events_of
 from vidmamba.datasets.records import LabelledSet, VideoItem
 from vidmamba.evaluation import Part
-from vidmamba.metrics.captions import KNOWN_DIFFERENCES, score_captions, score_dense_captions
+from vidmamba.metrics.captions import (
+    KNOWN_DIFFERENCES,
+    best_captions,
+    score_captions,
+    score_dense_captions,
+)
 from vidmamba.metrics.who_did_what import ERRANDS, score_who_did_what
+from vidmamba.tasks.caption_scores import best_text
 from vidmamba.tasks.captioning import CaptioningTask
 from vidmamba.timeline import Caption
+
+logger = logging.getLogger(__name__)
 
 CaptionsOf = Mapping[str, Sequence[Caption]]
 
@@ -60,10 +69,10 @@ def evaluate_captions(task: CaptioningTask, data: LabelledSet, *, part: Part) ->
     true = {item.name: item.captions for item in items}
     dense = any(len(events_of(captions)) > 1 for captions in true.values())
     if dense:
-        found = score_dense_captions(predicted, [true])
+        found = score_dense_captions(as_evaluated(predicted), [true])
         kept = [name for name in found if "@" not in name and not name.startswith("videos")]
     else:
-        texts = {name: own[0].text if own else "" for name, own in predicted.items()}
+        texts = {name: best_text(own) for name, own in predicted.items()}
         references = {name: [caption.text for caption in own] for name, own in true.items()}
         found = score_captions(texts, references)
         kept = [*found]
@@ -73,6 +82,16 @@ def evaluate_captions(task: CaptioningTask, data: LabelledSet, *, part: Part) ->
         predicted=predicted,
         true=true,
     )
+
+
+def as_evaluated(captions: CaptionsOf) -> dict[str, tuple[Caption, ...]]:
+    """Return as many captions of each video as ActivityNet's evaluation takes, the surest ones."""
+    best = {name: best_captions(own) for name, own in captions.items()}
+    if cut := [name for name, own in best.items() if len(own) < len(captions[name])]:
+        line = "%s: %d captions, of which the evaluation takes the %d with the highest scores"
+        for name in cut:
+            logger.warning(line, name, len(captions[name]), len(best[name]))
+    return best
 
 
 def _who_did_what(

@@ -232,10 +232,8 @@ class CaptionTable(Callback):
         assert isinstance(logger, WandbLogger)
         rows: list[list[str | float]] = []
         names: list[str] = []
-        for video, (predicted, true) in [*task.validated.items()][: self.MOST]:
-            if not true:
-                continue
-            scores = task.score_pairs({video: (predicted, true)})
+        for video, scores in task.score_each(task.validated, most=self.MOST).items():
+            predicted, true = task.validated[video]
             names = [*scores]
             rows.append([video, _lines(true), _lines(predicted), *scores.values()])
         if rows:

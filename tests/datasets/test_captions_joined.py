@@ -216,9 +216,7 @@ def test_a_damaged_npz_is_refused_by_name(
 
 
 @pytest.mark.parametrize("frames_first", [True, False, None])
-def test_a_folder_of_npy_files_is_read_when_used(
-    tmp_path: Path, frames_first: bool | None
-) -> None:
+def test_a_folder_of_npy_files_is_read_when_used(tmp_path: Path, frames_first: bool | None) -> None:
     stored = {"v_a": _features(7), "v_b": _features(1)}
     for name, array in stored.items():
         np.save(tmp_path / f"{name}.npy", array if frames_first else array.T)

@@ -40,6 +40,18 @@ def field_scores(
     return scores | {"rouge_l": float(rouge), "cider_d": float(cider)}
 
 
+def field_ciders(
+    predicted: Mapping[str, str], references: Mapping[str, Sequence[str]]
+) -> dict[str, float]:
+    """CIDEr-D of each video by pycocoevalcap's own scorer; sentences are tokens and blanks."""
+    if find_spec("pycocoevalcap") is None:
+        pytest.skip("pycocoevalcap is not installed")
+    own = {video: [text] for video, text in predicted.items()}
+    others = {video: [*references[video]] for video in predicted}
+    scorer = import_module("pycocoevalcap.cider.cider").Cider()
+    return dict(zip(others, map(float, scorer.compute_score(others, own)[1]), strict=True))
+
+
 def stanford_tokens(sentences: Sequence[str], folder: Path) -> list[list[str]]:
     """Tokens as pycocoevalcap's PTBTokenizer returns them."""
     file = folder / "sentences.txt"

@@ -5,10 +5,16 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from vidmamba.metrics.captions import ALL_METRICS, KNOWN_DIFFERENCES, score_captions, tokenize
+from vidmamba.metrics.captions import (
+    ALL_METRICS,
+    KNOWN_DIFFERENCES,
+    score_captions,
+    score_each_caption,
+    tokenize,
+)
 from vidmamba.metrics.captions.corpus import _common_length
 
-from .oracles import field_scores
+from .oracles import field_ciders, field_scores
 
 WORDS = "a the man dog dogs runs in red t-shirt don't is 10 mr. (x) é 😀 , .".split()  # noqa: SIM905
 
@@ -26,12 +32,18 @@ def _drawn(seed: int, shortest: int = 0) -> tuple[dict[str, str], dict[str, list
     )
 
 
-def _theirs(predicted: dict[str, str], references: dict[str, list[str]]) -> dict[str, float]:
+def _tokens(
+    predicted: dict[str, str], references: dict[str, list[str]]
+) -> tuple[dict[str, str], dict[str, list[str]]]:
     own = {video: " ".join(tokenize(text)) for video, text in predicted.items()}
     others = {
         video: [" ".join(tokenize(text)) for text in texts] for video, texts in references.items()
     }
-    return field_scores(own, others)
+    return own, others
+
+
+def _theirs(predicted: dict[str, str], references: dict[str, list[str]]) -> dict[str, float]:
+    return field_scores(*_tokens(predicted, references))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -52,6 +64,17 @@ def test_one_video_and_no_words_at_all_are_scored_as_pycocoevalcap_does() -> Non
         ours = score_captions(predicted, references)
         for name, value in theirs.items():
             assert ours[name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_each_video_has_the_score_that_pycocoevalcap_takes_the_mean_of() -> None:
+    predicted, references = _drawn(0)
+    found = score_each_caption(predicted, references)
+    theirs = field_ciders(*_tokens(predicted, references))
+    for video, scores in found.items():
+        assert scores["cider_d"] == pytest.approx(theirs[video], abs=1e-6), video
+        alone = score_captions({video: predicted[video]}, {video: references[video]})
+        assert scores["bleu4"] == alone["bleu4"]
+    assert max(scores["cider_d"] for scores in found.values()) > 0
 
 
 def test_plain_cider_worked_by_hand() -> None:
@@ -139,4 +162,5 @@ def test_an_unknown_metric_is_refused_with_those_there_are() -> None:
 
 def test_every_metric_that_differs_from_the_fields_is_explained() -> None:
     assert any(line.startswith("meteor_exact_stem") for line in KNOWN_DIFFERENCES)
+    assert any(line.startswith("soda_c: made with that METEOR") for line in KNOWN_DIFFERENCES)
     assert "meteor" not in score_captions({"v": "a"}, {"v": ["a"]})

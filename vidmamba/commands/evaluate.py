@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vidmamba.caption_evaluation import CaptionEvaluation, evaluate_captions
+from vidmamba.caption_evaluation import CaptionEvaluation, as_evaluated, evaluate_captions
 from vidmamba.commands.decoders import decoder_of
 from vidmamba.commands.parsing import task_of, values_of
 from vidmamba.commands.train import TRAIN
@@ -81,7 +81,8 @@ def evaluate(
     if submission is not None:
         if not isinstance(evaluation, CaptionEvaluation):
             raise ValueError(f"--submission is for captions; {checkpoint} writes none")
-        write_submission(evaluation.predicted, submission, external_data=_backbone_of(task))
+        sent = as_evaluated(evaluation.predicted)
+        write_submission(sent, submission, external_data=_backbone_of(task))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(evaluation.as_dict(), indent=1) + "\n")

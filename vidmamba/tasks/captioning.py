@@ -14,8 +14,6 @@ from torch.nn.utils.rnn import pad_sequence
 from vidmamba import __version__
 from vidmamba.config import differences, from_plain
 from vidmamba.datasets.records import LabelledSet
-from vidmamba.metrics.captions.clips import score_captions
-from vidmamba.metrics.captions.dense import MOST_CAPTIONS, score_dense_captions
 from vidmamba.models.captioner import Captioner, CaptionerConfig, CaptionerOutput
 from vidmamba.models.generation import GenerationConfig
 from vidmamba.models.telling import Told, tell_all
@@ -28,16 +26,13 @@ from vidmamba.tasks.caption_batches import (
     to_seconds,
 )
 from vidmamba.tasks.caption_losses import CaptionLossConfig, caption_losses
+from vidmamba.tasks.caption_scores import CaptionPairs, score_each, score_pairs
 from vidmamba.tasks.optim import OptimConfig, configure
 from vidmamba.tasks.self_critical import self_critical_loss
 from vidmamba.timeline import Caption
 
 Score = Literal["caption", "loss"]
 """What chooses a checkpoint: SODA_c (of clips, CIDEr) of the validation videos, or their loss."""
-
-
-CaptionPairs = dict[str, tuple[tuple[Caption, ...], tuple[Caption, ...]]]
-"""Predicted and true captions of videos, by name."""
 
 
 class CaptionPrediction(NamedTuple):
@@ -152,7 +147,11 @@ class CaptioningTask(L.LightningModule):
 
     def score_pairs(self, told: CaptionPairs) -> dict[str, float]:
         """Return SODA_c, of clips CIDEr-D, in percent; after it what explains it."""
-        return _score(told, dense=self.net.events is not None)
+        return score_pairs(told, dense=self.net.events is not None)
+
+    def score_each(self, told: CaptionPairs, *, most: int) -> dict[str, dict[str, float]]:
+        """Return the same of each video that has captions, the first so many of them."""
+        return score_each(told, dense=self.net.events is not None, most=most)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with warm-up and cosine decay."""
@@ -232,25 +231,3 @@ def _in_seconds(told: Told, edges: Float64[np.ndarray, " edges"]) -> CaptionPred
     captions.sort(key=lambda caption: (caption.start, caption.end))
     frames = None if told.frames is None else told.frames.softmax(dim=-1).cpu().numpy()
     return CaptionPrediction(tuple(captions), frames)
-
-
-def _best(captions: Sequence[Caption]) -> list[Caption]:
-    """Return as many captions as the evaluator takes: an untrained model may say any number."""
-    return sorted(captions, key=lambda caption: -caption.score)[:MOST_CAPTIONS]
-
-
-def _score(
-    told: Mapping[str, tuple[Sequence[Caption], Sequence[Caption]]], *, dense: bool
-) -> dict[str, float]:
-    """Score all videos together: see `CaptioningTask.score_pairs`."""
-    true = {name: true for name, (_, true) in told.items() if true}
-    found = {name: _best(told[name][0]) for name in true}
-    if not true:
-        raise ValueError("no validation video has a caption; choose by the loss: score=loss")
-    if dense:
-        scores = score_dense_captions(found, [true], metrics=())
-        return {name: 100 * scores[name] for name in ("soda_c", "precision", "recall")}
-    texts = {name: captions[0].text if captions else "" for name, captions in found.items()}
-    references = {name: [caption.text for caption in own] for name, own in true.items()}
-    scores = score_captions(texts, references, metrics=("cider_d", "bleu"))
-    return {name: 100 * scores[name] for name in ("cider_d", "bleu4")}

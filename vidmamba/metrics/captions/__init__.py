@@ -9,15 +9,18 @@ from vidmamba.metrics.captions.clips import (
     FIELD_METRICS,
     KNOWN_DIFFERENCES,
     score_captions,
+    score_each_caption,
 )
-from vidmamba.metrics.captions.dense import score_dense_captions
+from vidmamba.metrics.captions.dense import best_captions, score_dense_captions
 from vidmamba.metrics.captions.tokens import tokenize
 
 __all__ = [
     "ALL_METRICS",
     "FIELD_METRICS",
     "KNOWN_DIFFERENCES",
+    "best_captions",
     "score_captions",
     "score_dense_captions",
+    "score_each_caption",
     "tokenize",
 ]

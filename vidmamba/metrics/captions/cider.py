@@ -26,8 +26,13 @@ _Product = Callable[[float, float], float]
 
 def cider_d(scored: Scored) -> float:
     """Return the mean CIDEr-D: clipped to what a reference has, and less where lengths differ."""
+    return sum(cider_d_each(scored)) / len(scored)
+
+
+def cider_d_each(scored: Scored) -> list[float]:
+    """Return the CIDEr-D of each sentence, the rarities being those of all references together."""
     # a product of the reference's weight with the smaller of both
-    return _mean(scored, lambda own, other: min(own, other) * other, _length_penalty)
+    return _each(scored, lambda own, other: min(own, other) * other, _length_penalty)
 
 
 def cider_plain(scored: Scored) -> float:
@@ -35,26 +40,27 @@ def cider_plain(scored: Scored) -> float:
 
     The paper counts stems; as in its authors' code, words are counted here.
     """
-    return _mean(scored, lambda own, other: own * other, lambda own, other: 1.0)
+    each = _each(scored, lambda own, other: own * other, lambda own, other: 1.0)
+    return sum(each) / len(scored)
 
 
-def _mean(
+def _each(
     scored: Scored, product: _Product, penalty: Callable[[Sentence, Sentence], float]
-) -> float:
+) -> list[float]:
     frequency: Counter[NGram] = Counter()
     for _, references in scored:
         frequency.update({ngram for reference in references for ngram in reference.ngrams})
     rarest = log(len(scored))
     rarity = {ngram: rarest - log(count) for ngram, count in frequency.items()}
-    total = 0.0
+    found = []
     for predicted, references in scored:
         own = _vector(predicted, rarity, rarest)
         score = sum(
             _similarity(own, reference, rarity, product) * penalty(predicted, reference)
             for reference in references
         )
-        total += score / len(references)
-    return _SCALE * total / len(scored)
+        found.append(_SCALE * score / len(references))
+    return found
 
 
 def _vector(sentence: Sentence, rarity: dict[NGram, float], rarest: float) -> _Vector:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 
-from vidmamba.metrics.captions.cider import cider_d, cider_plain
+from vidmamba.metrics.captions.cider import cider_d, cider_d_each, cider_plain
 from vidmamba.metrics.captions.corpus import bleu, meteor, rouge_l
 from vidmamba.metrics.captions.sentence import LONGEST, Scored, read_sentences
 
@@ -14,6 +14,7 @@ ALL_METRICS = (*FIELD_METRICS, "cider_plain")
 KNOWN_DIFFERENCES = (
     "meteor_exact_stem: METEOR 1.5 without its synonyms and paraphrases, which need WordNet and "
     "Java; lower than METEOR, and not to be compared with it",
+    "soda_c: made with that METEOR, so lower than published SODA_c too",
     "cider_d: what coco-caption and most tables call CIDEr",
     "tokens: Stanford's PTBTokenizer drops emoji, and densevid_eval all that is not ASCII; both "
     "are kept",
@@ -49,13 +50,36 @@ def score_captions(
             does not exist.
     """
     check_metrics(metrics)
+    return score_sentences(_read(predicted, references), metrics)
+
+
+def score_each_caption(
+    predicted: Mapping[str, str], references: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, float]]:
+    """Return the `cider_d` and `bleu4` of each video, on the scale of `score_captions`.
+
+    N-grams are as rare as in all videos together: among the references of one video alone none is,
+    and its CIDEr would be 0 whatever was said of it. The mean of these is the set's CIDEr-D.
+
+    Raises:
+        ValueError: as `score_captions`.
+    """
+    scored = _read(predicted, references)
+    ciders = cider_d_each(scored)
+    return {
+        video: {"cider_d": cider, "bleu4": bleu([own])[-1]}
+        for video, cider, own in zip(predicted, ciders, scored, strict=True)
+    }
+
+
+def _read(predicted: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> Scored:
+    """Return the sentences of each video, in the order of the predicted ones."""
     _check_videos(predicted, references)
     sentences = read_sentences(chain(predicted.values(), *references.values()))
-    scored = [
+    return [
         (sentences[text], [sentences[reference] for reference in references[video]])
         for video, text in predicted.items()
     ]
-    return score_sentences(scored, metrics)
 
 
 def score_sentences(scored: Scored, metrics: Collection[str]) -> dict[str, float]:

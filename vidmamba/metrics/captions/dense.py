@@ -90,6 +90,12 @@ def score_dense_captions(
     return scores
 
 
+def best_captions(captions: Sequence[Caption]) -> tuple[Caption, ...]:
+    """Return as many of a video's captions as the evaluator takes, those of the highest scores."""
+    best = sorted(range(len(captions)), key=lambda place: -captions[place].score)[:MOST_CAPTIONS]
+    return tuple(captions[place] for place in sorted(best))
+
+
 def _read(predicted: Sequence[Caption], references: Sequence[Sequence[Caption]]) -> _Video:
     own, *others = (
         sorted(events, key=lambda event: event.start) for events in (predicted, *references)
