@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from math import log, sqrt
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from vidmamba.benchmark import CaptionRecipe, benchmark_captions
+from vidmamba.benchmark.caption_runs import CaptionRun, CaptionSettings
 from vidmamba.benchmark.nearest import NearestNeighbours
 from vidmamba.cli import build_parser
 from vidmamba.data import DataConfig, load_data
@@ -105,6 +107,22 @@ def test_a_second_call_trains_nothing_and_says_the_same(config: DataConfig, tmp_
     times = [path.stat().st_mtime_ns for path in runs]
     assert run(config, tmp_path / "out") == first
     assert [path.stat().st_mtime_ns for path in runs] == times
+
+
+def test_other_training_captions_and_other_videos_to_describe_are_another_run(
+    config: DataConfig, tmp_path: Path
+) -> None:
+    data = load_data(config)
+    settings = CaptionSettings()
+    one = CaptionRun(name="x", settings=settings, data=config, seed=0, ways={})
+    place = one.folder(tmp_path, data)
+    first = data.train[0]
+    said = tuple(replace(caption, text="a horse runs") for caption in first.captions)
+    other = replace(data, train=(replace(first, captions=said), *data.train[1:]))
+    assert one.folder(tmp_path, other) != place
+    assert one.folder(tmp_path, replace(data, test=data.test[1:])) != place
+    scored = tuple(replace(item, captions=said) for item in data.test)
+    assert one.folder(tmp_path, replace(data, test=scored)) == place
 
 
 def test_test_videos_have_no_say_in_a_choice(config: DataConfig, tmp_path: Path) -> None:

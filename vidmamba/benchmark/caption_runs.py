@@ -18,12 +18,14 @@ from vidmamba.benchmark.runs import UNIMPORTANT, device_of
 from vidmamba.caption_inference import caption_items
 from vidmamba.config import to_plain
 from vidmamba.data import DataConfig, load_data
+from vidmamba.datasets.records import LabelledSet
 from vidmamba.features.files import write_json
 from vidmamba.models.captioner import CaptionerConfig
 from vidmamba.models.generation import GenerationConfig
 from vidmamba.models.tokenizer import TokenizerConfig
 from vidmamba.tasks.caption_batches import CaptionBatchConfig
 from vidmamba.tasks.caption_losses import CaptionLossConfig
+from vidmamba.tasks.caption_scores import best_text
 from vidmamba.tasks.caption_setup import make_captioning_task
 from vidmamba.tasks.optim import OptimConfig
 from vidmamba.training import TrainerConfig, seed_everything
@@ -80,14 +82,24 @@ class CaptionRun:
     ways: Mapping[str, GenerationConfig]
     """How captions are chosen, by name: all are tried on the held-out videos."""
 
-    def folder(self, root: Path, features: Mapping[str, Any]) -> Path:
-        """Return this run's folder: any change of config, features or code is another one."""
+    def folder(self, root: Path, data: LabelledSet) -> Path:
+        """Return this run's folder: any change of config, data or code is another one.
+
+        Of the held-out videos, which it describes, the names count alone.
+        """
         plain = {"settings": to_plain(self.settings), "data": to_plain(self.data)}
         for unimportant in UNIMPORTANT["trainer"]:
             plain["settings"]["trainer"].pop(unimportant)
         plain["data"].pop("root")
         ways = {name: to_plain(way) for name, way in self.ways.items()}
-        rest = {"seed": self.seed, "ways": ways, "features": features, "code": code_key(LEARNING)}
+        rest = {
+            "seed": self.seed,
+            "ways": ways,
+            "features": data.feature_key,
+            "captions": [[item.name, *(c.text for c in item.captions)] for item in data.train],
+            "held out": [item.name for part in PARTS for item in getattr(data, part)],
+            "code": code_key(LEARNING),
+        }
         return root / self.name / f"seed{self.seed}-{hash_of(plain | rest)}"
 
 
@@ -126,7 +138,7 @@ def train_caption_run(run: CaptionRun, folder: Path) -> None:
         task.generation = config
         for part in PARTS:
             told = caption_items(task, getattr(data, part))
-            captions[part][way] = {n: own[0].text if own else "" for n, own in told.items()}
+            captions[part][way] = {name: best_text(own) for name, own in told.items()}
     record = {
         "run": run.name,
         "seed": run.seed,

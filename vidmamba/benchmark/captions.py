@@ -134,7 +134,7 @@ def benchmark_captions(
         for name, recipe in recipes.items()
     }
     folders = {
-        (run.name, run.seed): run.folder(output / "runs", known.feature_key)
+        (run.name, run.seed): run.folder(output / "runs", known)
         for own in runs.values()
         for run in own
     }
