@@ -127,17 +127,39 @@ def test_numbers_in_names_may_say_the_parts(tmp_path: Path) -> None:
     assert [item.name for item in data.test] == names[4:]
 
 
+def write_video(path: Path, *, seconds: int) -> None:
+    with VideoWriter(path, width=32, height=32, fps=5) as writer:
+        for level in range(5 * seconds):
+            writer.write(np.full((32, 32, 3), 5 * level, dtype=np.uint8))
+
+
+def embedded(root: Path) -> DataConfig:
+    backbone = BackboneConfig("resnet10t", "random", image_size=32)
+    return dense(root, features=None, fps=2.5, backbone=backbone, validation=0.0)
+
+
 def test_videos_are_embedded_at_their_rate_and_known_by_their_names(tmp_path: Path) -> None:
     write_dense(tmp_path)
     for number in range(6):
-        with VideoWriter(tmp_path / f"v_{number}.mp4", width=32, height=32, fps=5) as writer:
-            for level in range(50):
-                writer.write(np.full((32, 32, 3), 5 * level, dtype=np.uint8))
-    backbone = BackboneConfig("resnet10t", "random", image_size=32)
-    config = dense(tmp_path, features=None, fps=2.5, backbone=backbone, validation=0.0)
-    data = load_data(config)
+        write_video(tmp_path / f"v_{number}.mp4", seconds=10)
+    data = load_data(embedded(tmp_path))
     assert [item.num_frames for item in data.test] == [25, 25]
     assert data.feature_key["backbone"]["name"] == "resnet10t"
+
+
+def test_what_is_said_after_the_end_of_a_shorter_video_is_left_out_by_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_dense(tmp_path)
+    late = DENSE | {"timestamps": [[5, 9]], "sentences": ["A cat."]}
+    (tmp_path / "train.json").write_text(json.dumps({"v_0": DENSE, "v_1": late, "v_2": DENSE}))
+    for number in range(6):
+        write_video(tmp_path / f"v_{number}.mp4", seconds=3 if number < 2 else 10)
+    data = load_data(embedded(tmp_path))
+    told = {item.name: [caption.text for caption in item.captions] for item in data.train}
+    assert told == {"v_0": ["A dog."], "v_2": ["A dog.", "A cat."]}
+    assert "v_0: 'A cat.' starts at 5 s, the video ends at 3.2 s: left out (outside)" in caplog.text
+    assert "v_1: 1 caption, none before its end: left out (no captions)" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from vidmamba.datasets.captions.joined import (
     captioned_set,
     draw_references,
     events_of,
+    keep_seen,
     keep_with_features,
 )
 from vidmamba.datasets.captions.packed import read_packed_clips
@@ -46,6 +47,7 @@ __all__ = [
     "events_of",
     "find_npy_features",
     "hold_out",
+    "keep_seen",
     "keep_with_features",
     "read_activitynet",
     "read_coco",

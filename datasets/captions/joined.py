@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -57,6 +58,37 @@ def keep_with_features(read: AnnotatedVideos, features_of: Collection[str]) -> A
         if name not in captioned
     ]
     return AnnotatedVideos(videos=videos, issues=read.issues + CaptionIssues(tuple(absent)))
+
+
+def keep_seen(read: AnnotatedVideos, seconds: Mapping[str, float]) -> AnnotatedVideos:
+    """Leave out captions that start where a video is over already, such as a file that was cut off.
+
+    Args:
+        read: the captioned videos.
+        seconds: up to when each could be read.
+
+    Raises:
+        ValueError: not one caption is left.
+    """
+    videos, issues = [], []
+    for video in read.videos:
+        end = seconds[video.name]
+        kept = tuple(caption for caption in video.captions if caption.start < end)
+        for caption in video.captions[len(kept) :]:
+            detail = f"{caption.text!r} starts at {caption.start:g} s, the video ends at {end:g} s"
+            issues.append(("outside", video, detail))
+        if kept or video.references:
+            videos.append(replace(video, captions=kept))
+        else:
+            detail = f"{counted(len(video.captions), 'caption')}, none before its end"
+            issues.append(("no captions", video, detail))
+    found = tuple(
+        CaptionIssue(kind=kind, file=video.source, entry=video.name, detail=detail)
+        for kind, video, detail in issues
+    )
+    if not videos:
+        raise ValueError(f"no caption is about what can be seen; first: {found[0]}")
+    return AnnotatedVideos(videos=tuple(videos), issues=read.issues + CaptionIssues(found))
 
 
 def captioned_set(

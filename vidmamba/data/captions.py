@@ -13,6 +13,7 @@ from vidmamba.datasets.captions import (
     AnnotatedVideos,
     captioned_set,
     find_npy_features,
+    keep_seen,
     keep_with_features,
     read_activitynet,
     read_coco,
@@ -74,6 +75,9 @@ def load_captions(root: Path, config: DataConfig) -> LabelledSet:
         read = read + other
     features_of, key = _features(root, config)
     kept = keep_with_features(read, features_of)
+    if config.features is None and config.fps is not None:
+        # how long our own features last is known: a file may be cut off, or shorter than annotated
+        kept = keep_seen(kept, {name: len(x) / config.fps for name, x in features_of.items()})
     if kept.issues:
         lines = "\n".join(kept.issues.lines(_EXAMPLES))
         logger.warning("captions of %s:\n%s", root, lines)
