@@ -2,6 +2,7 @@ import pickle
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,10 +13,11 @@ from vidmamba.tasks.caption_batches import (
     CaptionBatch,
     CaptionBatchConfig,
     CaptionCollator,
+    event_spans,
 )
 from vidmamba.timeline import Caption
 
-from .animals import MODEL, WORDS, clips, labelled_set
+from .animals import MODEL, WORDS, clips, labelled_set, video
 
 
 def collator(data: LabelledSet, **values: Any) -> CaptionCollator:
@@ -123,3 +125,17 @@ def test_long_sentences_are_cut_and_a_caption_beyond_the_video_is_refused_by_nam
         collator(data)([item])
     over = replace(data.train[0], captions=(Caption(start=1.0, end=99.0, text="Over."),))
     assert collator(data, jitter=0.0)([over]).spans.tolist() == [[4.0, 31.0]]
+
+
+def test_all_that_is_said_of_a_video_of_one_frame_is_said_of_that_frame() -> None:
+    one = replace(
+        video(0),
+        features=np.ones((1, 4), dtype=np.float32),
+        labels=np.zeros(1, dtype=np.int64),
+        timestamps=np.zeros(1),
+        captions=(
+            Caption(start=0.0, end=4.0, text="The dog comes."),
+            Caption(start=5.0, end=10.0, text="The dog leaves."),
+        ),
+    )
+    np.testing.assert_allclose(event_spans(one), [[0, 0.4], [0.5, 1]])

@@ -228,6 +228,8 @@ def event_spans(item: VideoItem) -> Float64[np.ndarray, "events 2"]:
     bounds = [(event[0].start, event[0].end) for event in events_of(item.captions)]
     seconds = np.array(bounds, dtype=np.float64).reshape(-1, 2)
     edges = frame_edges(item.timestamps)
+    if item.num_frames == 1:  # no other frame tells how long it lasts: as long as what is said
+        edges[-1] = max(edges[-1], seconds.max(initial=0.0))
     if (late := seconds[seconds[:, 0] >= edges[-1], 0]).size:
         raise ValueError(
             f"{item.name}: a caption begins at {late[0]:g} s, but its {item.num_frames} frames end "
