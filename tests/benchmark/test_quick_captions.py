@@ -16,6 +16,7 @@ from vidmamba.datasets.records import LabelledSet, VideoItem
 from vidmamba.models.augment import AugmentConfig
 from vidmamba.models.captioner import CaptionerConfig
 from vidmamba.models.decoder import DecoderConfig
+from vidmamba.models.tokenizer import TokenizerConfig
 from vidmamba.nn.stack import MIXERS, StackConfig
 from vidmamba.tasks.caption_batches import CaptionBatch, CaptionBatchConfig
 from vidmamba.tasks.caption_losses import CaptionLossConfig
@@ -62,7 +63,13 @@ def data_of(*captions: int) -> LabelledSet:
     )
 
 
-def task_of(data: LabelledSet, *, mixer: Any = "mamba1", **batches: Any) -> CaptioningTask:
+def task_of(
+    data: LabelledSet,
+    *,
+    mixer: Any = "mamba1",
+    words: TokenizerConfig | None = None,
+    **batches: Any,
+) -> CaptioningTask:
     """A model that draws nothing: a loader draws from the same random numbers."""
     seed_everything(3)
     return make_captioning_task(
@@ -77,6 +84,7 @@ def task_of(data: LabelledSet, *, mixer: Any = "mamba1", **batches: Any) -> Capt
         optim=OptimConfig(lr=1e-2),
         loss=CaptionLossConfig(),
         data_config={},
+        words=words,
         batches=CaptionBatchConfig(**batches),
     )
 
@@ -131,6 +139,9 @@ def test_a_video_that_is_no_clip_is_refused() -> None:
     for wrong in (two, replace(two, captions=())):
         with pytest.raises(ValueError, match="v0: a clip has one event"):
             train_captioner_quickly(task, [wrong], TrainerConfig(epochs=1), seed=0)
+    timed = task_of(data, words=TokenizerConfig(words=300, time_tokens=10))
+    with pytest.raises(ValueError, match=r"words\.time_tokens must be 0, got 10"):
+        train_captioner_quickly(timed, data.train, TrainerConfig(epochs=1), seed=0)
 
 
 @on_gpu

@@ -44,7 +44,7 @@ def train_captioner_quickly(
         device: where to train.
 
     Raises:
-        ValueError: a video has no event or several.
+        ValueError: a video has no event or several, or there are time tokens.
     """
     device = torch.device(device)
     task.to(device).train()
@@ -101,6 +101,10 @@ class _Clips:
         self, task: CaptioningTask, items: Sequence[VideoItem], device: torch.device
     ) -> None:
         tokenizer = task.tokenizer
+        if number := tokenizer.config.time_tokens:
+            raise ValueError(
+                f"a clip's event is all of it: words.time_tokens must be 0, got {number}"
+            )
         config = from_plain(CaptionBatchConfig, dict(task.hparams["batches"]))
         captions = []
         for item in items:
