@@ -27,6 +27,7 @@ import torch
 from vidmamba.benchmark.runs import device_of
 from vidmamba.benchmark.workers import Job, Workers
 from vidmamba.caption_evaluation import evaluate_captions
+from vidmamba.config import differences
 from vidmamba.datasets.errands import ErrandsConfig
 from vidmamba.datasets.errands.grammar import write_script
 from vidmamba.datasets.errands.plan import PARTS, Part, plan_clips
@@ -236,11 +237,27 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+DIALS = ("gap", "videos", "clips", "validation", "test", "weights")
+"""Options that features hang on; runs hang on those of their training too."""
+
+
+def claim(folder: Path, options: argparse.Namespace, names: Sequence[str]) -> None:
+    """Refuse a folder of other options, whose files would be taken for what is asked for."""
+    file = folder / "options.json"
+    asked = {name: getattr(options, name) for name in names}
+    if not file.exists():
+        write_json(file, asked)
+    elif lines := differences(json.loads(file.read_text()), asked):
+        raise SystemExit(f"{folder} is of other options; take another folder:\n" + "\n".join(lines))
+
+
 def main() -> None:
     """Do what is not done yet, print a line a run and the table, write the figures."""
     options = parse()
     config = errands_of(options)
     folder = options.features or options.out / "features"
+    claim(folder, options, DIALS)
+    claim(options.out, options, (*DIALS, "epochs", "batch_size"))
     backbone = BackboneConfig(image_size=112, pooling="stages", weights=options.weights)
     trainer = TrainerConfig(
         epochs=options.epochs,

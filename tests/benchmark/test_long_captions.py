@@ -53,3 +53,9 @@ def test_it_prints_a_row_a_model_and_a_second_call_trains_nothing(
     assert len(left) == 2
     tool["main"]()
     assert {path: path.stat().st_mtime_ns for path in left} == left
+    monkeypatch.setattr(sys, "argv", [*arguments, "--epochs=2"])
+    with pytest.raises(SystemExit, match=r"of other options.*\nepochs: expected 1, found 2"):
+        tool["main"]()
+    monkeypatch.setattr(sys, "argv", [*arguments, "--gap=30"])
+    with pytest.raises(SystemExit, match=r"features is of other options.*\ngap: expected 20, fou"):
+        tool["main"]()
