@@ -109,7 +109,7 @@ def captioned_set(
         features_of: from name to [T, D], such as `read_npz_features` or `find_npy_features` return.
         fps: features a second; None where they are spread evenly over each video, however many.
         feature_key: what the features are, for checkpoints; by default their width, rate and a hash
-            of one video's.
+            of those of one video, the first by name, be it captioned or not.
 
     Raises:
         ValueError: a video is without features or part, or its duration is needed and unknown, or a
@@ -138,7 +138,7 @@ def captioned_set(
         train=tuple(parts["train"]),
         validation=tuple(parts["validation"]),
         test=tuple(parts["test"]),
-        feature_key=feature_key or _key(parts, fps),
+        feature_key=feature_key or _key(features_of, fps),
         video_class_names=categories,
     )
 
@@ -195,10 +195,9 @@ def _item(
     )
 
 
-def _key(parts: Mapping[Part, Sequence[VideoItem]], fps: float | int | None) -> dict[str, Any]:
-    """Return what tells these features from others."""
-    first = min((item for items in parts.values() for item in items), key=lambda item: item.name)
-    features = first.read_features()
+def _key(features_of: FeaturesOf, fps: float | int | None) -> dict[str, Any]:
+    """Return what tells these features from others, whichever of the videos are annotated."""
+    features = np.asarray(features_of[min(features_of)], dtype=np.float32)
     return {
         "format": "captions",
         "width": features.shape[1],

@@ -102,6 +102,9 @@ def test_the_feature_key_tells_other_features_apart() -> None:
     assert one == same
     assert one != other
     assert captioned_set([_clip("v")], {"v": _features()}, fps=2).feature_key != one
+    # of a folder's features, whoever is annotated: a checkpoint may be scored on other videos
+    several = {"v": _features(), "w": _features(seed=1)}
+    assert captioned_set([_clip("w")], several).feature_key == one
 
 
 def test_missing_features_and_parts_are_named() -> None:
