@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from vidmamba.datasets.captions.checks import Inspector
-from vidmamba.datasets.captions.files import get_field, read_json, read_lines, read_rows
+from vidmamba.datasets.captions.files import (
+    get_field,
+    read_json,
+    read_lines,
+    read_rows,
+    to_seconds,
+)
 from vidmamba.datasets.captions.records import AnnotatedVideos, Part
 
 _SPLITS: dict[str, Part] = {
@@ -17,7 +23,7 @@ _SPLITS: dict[str, Part] = {
     "test": "test",
 }
 
-_EDGES = ("start", "end")
+_EDGES = ("start time", "end time")
 
 _MSVD_CLIP = re.compile(r".+_(\d+)_(\d+)")
 _MSVD_COLUMNS = ("VideoID", "Start", "End", "Language", "Description")
@@ -45,7 +51,10 @@ def read_msrvtt(path: Path | str, *, categories: Path | str | None = None) -> An
     for name, entry in videos.items():
         where = f"{inspector.file}, {name}"
         number = str(get_field(entry, "category", (int, str), where))
-        start, end = (get_field(entry, f"{edge} time", (int, float), where) for edge in _EDGES)
+        start, end = (
+            to_seconds(get_field(entry, edge, (int, float), where), f"{where}: {edge}")
+            for edge in _EDGES
+        )
         inspector.add_clip(
             name,
             sentences[name],

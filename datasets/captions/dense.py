@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vidmamba.datasets.captions.checks import Inspector
-from vidmamba.datasets.captions.files import get_field, read_json, read_rows
+from vidmamba.datasets.captions.files import get_field, read_json, read_rows, to_seconds
 from vidmamba.datasets.captions.records import AnnotatedVideos, Part
 
 _SUBSETS: dict[str, Part] = {"training": "train", "validation": "validation", "testing": "test"}
@@ -156,6 +156,7 @@ def _list(row: Mapping[str, str], key: str, where: str) -> list[Any]:
 
 
 def _seconds(value: Any, where: str) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ValueError(f"{where}: expected microseconds, got {value!r}")
-    return value / _MICROSECONDS
+    try:
+        return to_seconds(value, where) / _MICROSECONDS
+    except ValueError as error:
+        raise ValueError(f"{where}: expected microseconds, got {str(value)[:80]}") from error

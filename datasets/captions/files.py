@@ -7,11 +7,11 @@ import json
 import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 _GZIP = b"\x1f\x8b"
+_LARGEST = sys.float_info.max
 
 
 def read_text(path: Path | str) -> str:
@@ -123,7 +123,8 @@ def to_seconds(value: Any, where: str) -> float:
     Raises:
         ValueError: it is no finite number.
     """
-    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+    # by comparison, which takes whole numbers that no float can hold
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
         raise ValueError(f"{where}: expected a number of seconds, got {_shown(value)}")
     return float(value)
 

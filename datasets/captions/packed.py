@@ -5,7 +5,7 @@ from typing import Any
 
 from vidmamba.datasets.captions.checks import Inspector
 from vidmamba.datasets.captions.clips import msvd_seconds, to_part
-from vidmamba.datasets.captions.files import get_field, read_json
+from vidmamba.datasets.captions.files import get_field, read_json, to_seconds
 from vidmamba.datasets.captions.records import AnnotatedVideos
 
 
@@ -44,7 +44,10 @@ def _add_listed(inspector: Inspector, place: int, entry: Any) -> None:
     where = f"{inspector.file}, video {place}"
     name = get_field(entry, "video_id", str, where)
     where = f"{inspector.file}, {name}"
-    start, end = (get_field(entry, edge, (int, float), where) for edge in ("start", "end"))
+    start, end = (
+        to_seconds(get_field(entry, edge, (int, float), where), f"{where}: {edge}")
+        for edge in ("start", "end")
+    )
     inspector.add_clip(
         name,
         get_field(entry, "captions", list, where),

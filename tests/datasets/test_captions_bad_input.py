@@ -155,6 +155,7 @@ def _youcook2(**video: Any) -> dict[str, Any]:
         (read_activitynet, {"v": GOOD | {"duration": "9"}}, "f, v: 'duration' must be int or fl"),
         (read_activitynet, {"v": GOOD | {"duration": 0}}, "f, v: duration must be above 0"),
         (read_activitynet, {"v": GOOD | {"duration": True}}, "f, v: 'duration' must be"),
+        (read_activitynet, {"v": GOOD | {"duration": 10**400}}, "f, v: duration: expected a num"),
         (read_activitynet, {"v": GOOD | {"sentences": []}}, "f, v: 1 timestamps for 0 sentences"),
         (read_activitynet, {"v": GOOD | {"sentences": [4]}}, "f, v, sentence 1: expected a text"),
         (read_activitynet, {"v": GOOD | {"timestamps": [[0]]}}, "f, v, sentence 1: expected [st"),
@@ -165,6 +166,7 @@ def _youcook2(**video: Any) -> dict[str, Any]:
         (read_msrvtt, {"videos": []}, "f: lacks 'sentences'"),
         (read_msrvtt, _msrvtt(split="trian"), "f, v: split must be one of train,"),
         (read_msrvtt, _msrvtt(**{"end time": 0}), "f, v: must last more than 0 s"),
+        (read_msrvtt, _msrvtt(**{"end time": 10**400}), "f, v: end time: expected a number of sec"),
         (read_msrvtt, {"videos": [{"id": 1}], "sentences": []}, "f, videos 0: lacks 'video_id'"),
         (read_coco, _coco(images=[{"id": 1}, {"id": "1"}]), "f: id '1' stands twice"),
         (read_coco, _coco(annotations=[{"id": 8, "image_id": 1}]), "f, id 8: lacks 'caption'"),
@@ -237,6 +239,7 @@ VID2SEQ_HEAD = "video_id,duration,caption,start,end\n"
         (read_vid2seq, VID2SEQ_HEAD + "v,9,['a'],[0],\"[1, 2]\"\n", ":2: 1 starts, 2 ends"),
         (read_vid2seq, VID2SEQ_HEAD + "v,9,7,[0],[1]\n", ":2: caption must be a list"),
         (read_vid2seq, VID2SEQ_HEAD + "v,9,['a'],['b'],[1]\n", ":2: start: expected microsec"),
+        (read_vid2seq, VID2SEQ_HEAD + f"v,1{'0' * 400},['a'],[0],[1]\n", ":2: duration: expected"),
     ],
 )
 def test_a_damaged_line_is_refused_by_number(
