@@ -147,6 +147,14 @@ def test_videos_are_embedded_at_their_rate_and_known_by_their_names(tmp_path: Pa
     assert data.feature_key["backbone"]["name"] == "resnet10t"
 
 
+def test_two_videos_of_one_name_are_refused_before_either_is_embedded(tmp_path: Path) -> None:
+    write_dense(tmp_path)
+    for name in ("v_0.mp4", "v_1.mp4", "v_0.mkv"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"v_0\.mkv and .*v_0\.mp4: captions know videos by name"):
+        load_data(embedded(tmp_path))
+
+
 def test_what_is_said_after_the_end_of_a_shorter_video_is_left_out_by_name(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,8 +1,9 @@
 """Caption files and features, from one config to one labelled set; what is wrong is said."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -124,6 +125,9 @@ def _features(root: Path, config: DataConfig) -> tuple[FeaturesOf, dict[str, Any
         )
     folder = root / (config.videos or "")
     videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    for one, other in pairwise(sorted(videos, key=lambda path: path.stem)):
+        if one.stem == other.stem:
+            raise ValueError(f"{one} and {other}: captions know videos by name; rename one")
     backbone = place_backbone(config.backbone)
     out = expand_folder(config.store) if config.store else root / "features"
     report = extract_features(videos, backbone=backbone, fps=config.fps, out=out)
@@ -133,21 +137,16 @@ def _features(root: Path, config: DataConfig) -> tuple[FeaturesOf, dict[str, Any
             logger.warning(line, len(told), len(videos), what, shorten([*told.values()]))
     key = {"backbone": backbone.identity, "fps": config.fps, "width": backbone.width}
     store = FeatureStore(out)
-    lengths = {video: len(store.load(video).timestamps) for video in report.files}
-    return _by_stem(report.files, lengths, backbone.width), key
-
-
-def _by_stem(
-    files: Mapping[Path, Path], lengths: Mapping[Path, int], width: int
-) -> dict[str, FeatureFile]:
-    found = {}
-    for video, file in files.items():
-        if video.stem in found:
-            raise ValueError(f"two videos are called {video.stem}; captions know them by name")
-        found[video.stem] = FeatureFile(
-            path=file, frames_first=True, num_frames=lengths[video], width=width
+    found = {
+        video.stem: FeatureFile(
+            path=file,
+            frames_first=True,
+            num_frames=len(store.load(video).timestamps),
+            width=backbone.width,
         )
-    return found
+        for video, file in report.files.items()
+    }
+    return found, key
 
 
 def _parted(read: AnnotatedVideos, config: DataConfig) -> AnnotatedVideos:
