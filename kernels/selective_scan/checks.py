@@ -88,6 +88,8 @@ def check_arguments(
             raise ValueError(f"u is {u.dtype} but {name} is {tensor.dtype}: cast one of them")
         if tensor.device != u.device:
             raise ValueError(f"u is on {u.device} but {name} is on {tensor.device}")
+    if offsets is not None and offsets.device != u.device:
+        raise ValueError(f"u is on {u.device} but offsets are on {offsets.device}")
 
 
 def _check_offsets(offsets: Tensor, batch: int) -> None:

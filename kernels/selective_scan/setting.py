@@ -80,8 +80,10 @@ def set_up(
 
 def _lay_out(u: Tensor, offsets: Tensor, chunks: Chunks, reverse: bool) -> tuple[Tensor, Tensor]:
     """Where each chunk of packed videos begins, worked out on the device without waiting."""
-    bounds = offsets.to(torch.int64).clamp(0, u.shape[1])
-    lengths = (bounds[1:] - bounds[:-1]).clamp(min=0)
+    # offsets that fall would need a wait to be refused; without one, they must not claim more
+    # chunks than there is room for
+    bounds = offsets.to(torch.int64).clamp(0, u.shape[1]).cummax(0).values
+    lengths = bounds[1:] - bounds[:-1]
     ends = ((lengths + chunks.frames - 1) // chunks.frames).cumsum(0)
     firsts = torch.cat([ends.new_zeros(1), ends])
     chunk = torch.arange(chunks.total, device=u.device)

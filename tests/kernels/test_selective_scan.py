@@ -247,6 +247,7 @@ def test_float64_passes_gradcheck() -> None:
         ({"D": torch.rand(2).double()}, r"u is torch.float32 but D is torch.float64"),
         ({"u": torch.rand(4, 2)}, r"got \[4, 2\]"),
         ({"offsets": torch.tensor([0.0, 4.0])}, r"int32 or int64, got torch.float32"),
+        ({"offsets": torch.tensor([0, 4], device="meta")}, r"on cpu but offsets are on meta"),
         ({"offsets": torch.tensor([0, 3])}, r"from 0 to T = 4, got \[0, 3\]"),
         ({"offsets": torch.tensor([0, 3, 2, 4])}, r"from 0 to T = 4, got \[0, 3, 2, 4\]"),
     ],

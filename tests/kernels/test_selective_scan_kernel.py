@@ -21,6 +21,7 @@ from vidmamba.kernels.selective_scan.kernel_lanes import (
     _write_sums_of_four_by_products,
     _write_sums_of_four_exactly,
 )
+from vidmamba.kernels.selective_scan.setting import _lay_out
 
 NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
 
@@ -83,6 +84,17 @@ def test_kernels_match_the_reference_in_passes_over_channels_and_in_longer_chunk
         monkeypatch.setattr(checks, "CUDA_PROGRAMS", 0)  # so that the forward pass keeps segments
     monkeypatch.setattr(plan, "_choose", lambda *_: choice)
     check(1, frames, width, None, False)
+
+
+@pytest.mark.parametrize("bounds", [[0, 100, 0, 100], [100, 0, 100], [-9, 200, 50, 100]])
+def test_offsets_that_fall_claim_no_more_chunks_than_there_is_room_for(bounds: list[int]) -> None:
+    u, offsets = torch.empty(1, 100, 3), torch.tensor(bounds)
+    chunks = checks.cut(u, offsets, "cuda")
+    table, firsts = _lay_out(u, offsets, chunks, False)
+    rows = [row + t for row, count in table.tolist() for t in range(count)]
+    assert firsts[-1] <= chunks.total
+    assert sorted(set(rows)) == sorted(rows)
+    assert set(rows) <= set(range(100))
 
 
 @pytest.mark.parametrize("by_products", [False, True])
