@@ -74,7 +74,7 @@ def chunk_ends_kernel(
     last_tile = (count - 1) // TILE
     room = find_rows(1, TILE, ROWS, NATIVE)
     begin = 0 if BACKWARD else last_tile * TILE
-    fetch_rows(room, 0, p_rows, begin, 1, TILE, frames, ROWS, NATIVE)
+    fetch_rows(room, 0, p_rows, begin, True, 1, TILE, ROWS, NATIVE)
     at = place(begin, i, count, d, D, REVERSE, WHOLE)
     raw_ahead, value_ahead = (
         load_raw(p_delta, at, real, EVEN, NATIVE),
@@ -103,7 +103,7 @@ def chunk_ends_kernel(
             total = after
         await_rows(room, NATIVE)
         following = tl.maximum(tile + (1 if BACKWARD else -1), 0) * TILE
-        fetch_rows(room, 0, p_rows, following, 1, TILE, frames, ROWS, NATIVE)
+        fetch_rows(room, 0, p_rows, following, walked < last_tile, 1, TILE, ROWS, NATIVE)
         at_rows = find_tile(room, 0, p_rows, tile * TILE, 1, TILE, ROWS, NATIVE)
         walked_on = ()
         for k in tl.static_range(ROWS // SLICE):

@@ -58,8 +58,8 @@ def outputs_kernel(
     projection = chunk.to(tl.int64) * frames * ROWS
     p_B, p_C = B + projection, C + projection
     room = find_rows(2, TILE, ROWS, NATIVE)
-    fetch_rows(room, 0, p_B, 0, 2, TILE, frames, ROWS, NATIVE)
-    fetch_rows(room, 1, p_C, 0, 2, TILE, frames, ROWS, NATIVE)
+    fetch_rows(room, 0, p_B, 0, True, 2, TILE, ROWS, NATIVE)
+    fetch_rows(room, 1, p_C, 0, True, 2, TILE, ROWS, NATIVE)
     shift = load_row(bias, d, real, HAS_BIAS, NATIVE)
     through = load_row(skip, d, real, HAS_SKIP, NATIVE)
     rate = load_states(a, n, d, width, N, ROWS, NATIVE)
@@ -83,8 +83,9 @@ def outputs_kernel(
             gate_ahead = load_raw(p_z, ahead, real, EVEN, NATIVE) if HAS_Z else value_ahead
             at = place(tile, i, count, d, D, REVERSE, WHOLE)
             await_rows(room, NATIVE)
-            fetch_rows(room, 0, p_B, tile + TILE, 2, TILE, frames, ROWS, NATIVE)
-            fetch_rows(room, 1, p_C, tile + TILE, 2, TILE, frames, ROWS, NATIVE)
+            more = tile + TILE < count
+            fetch_rows(room, 0, p_B, tile + TILE, more, 2, TILE, ROWS, NATIVE)
+            fetch_rows(room, 1, p_C, tile + TILE, more, 2, TILE, ROWS, NATIVE)
             at_B = find_tile(room, 0, p_B, tile, 2, TILE, ROWS, NATIVE)
             at_C = find_tile(room, 1, p_C, tile, 2, TILE, ROWS, NATIVE)
             there = are_inside(tile, i, count, WHOLE)

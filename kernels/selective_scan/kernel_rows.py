@@ -32,12 +32,12 @@ def write_reserve(size):
 
 @triton.constexpr_function
 def write_copy(size):
-    """PTX: start to copy so many bytes of memory to shared memory."""
+    """PTX: start to copy so many bytes of memory to shared memory, if they are wanted."""
     lines = [
-        "{ .reg .b32 lane, to; .reg .b64 from;",
+        "{ .reg .pred p; .reg .b32 lane, to; .reg .b64 from; setp.ne.u32 p, $3, 0;",
         "mov.u32 lane, %laneid; mad.lo.u32 to, lane, 16, $1; mad.wide.u32 from, lane, 16, $2;",
         "bar.warp.sync 0xffffffff;",
-        *(f"cp.async.cg.shared.global [to+{i}], [from+{i}], 16;" for i in range(0, size, PIECE)),
+        *(f"@p cp.async.cg.shared.global [to+{i}], [from+{i}], 16;" for i in range(0, size, PIECE)),
         "mov.u32 $0, to; }",
     ]
     return "\n".join(lines)
@@ -52,11 +52,12 @@ def reserve(SIZE: tl.constexpr):
 
 
 @jit
-def start_copy(to, p, SIZE: tl.constexpr):
-    """Start to copy so many bytes to shared memory."""
+def start_copy(to, p, wanted, SIZE: tl.constexpr):
+    """Start to copy so many bytes to shared memory, if they are wanted."""
     tl.inline_asm_elementwise(
-        write_copy(SIZE), "=r,r,l", [to, p.to(tl.int64)], dtype=tl.int32, is_pure=False, pack=1
-    )
+        write_copy(SIZE), "=r,r,l,r", [to, p.to(tl.int64), tl.where(wanted, 1, 0)], dtype=tl.int32,
+        is_pure=False, pack=1,
+    )  # fmt: skip
 
 
 @jit
@@ -76,13 +77,16 @@ def find_rows(COUNT: tl.constexpr, TILE: tl.constexpr, ROWS: tl.constexpr, NATIV
 
 @jit
 def fetch_rows(
-    room, which: tl.constexpr, p, frame, COUNT: tl.constexpr, TILE: tl.constexpr,
-    frames, ROWS: tl.constexpr, NATIVE: tl.constexpr,
+    room, which: tl.constexpr, p, frame, wanted, COUNT: tl.constexpr, TILE: tl.constexpr,
+    ROWS: tl.constexpr, NATIVE: tl.constexpr,
 ):  # fmt: skip
-    """Start to copy the rows of the tile that begins at a frame of a chunk."""
+    """Start to copy the rows of the tile that begins at a frame, if the chunk has it.
+
+    No program may end with a copy on its way: its shared memory is the next one's by then.
+    """
     if NATIVE:
         to = room + (frame // TILE % 2 * COUNT + which) * (TILE * ROWS * 4)
-        start_copy(to, p + tl.minimum(frame, frames - TILE) * ROWS, TILE * ROWS * 4)
+        start_copy(to, p + frame * ROWS, wanted, TILE * ROWS * 4)
 
 
 @jit
