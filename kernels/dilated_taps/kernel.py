@@ -89,7 +89,9 @@ def _backward_kernel(
     d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
     low, high = _bounds(p_offsets, videos, t, PACKED)
     here = d[None, :] < width
-    total = tl.zeros((BLOCK_T, BLOCK_D), dtype=tl.float32)
+    DOUBLE: tl.constexpr = p_grad.dtype.element_ty == tl.float64
+    kind: tl.constexpr = tl.float64 if DOUBLE else tl.float32
+    total = tl.zeros((BLOCK_T, BLOCK_D), dtype=kind)
     for k in tl.static_range(3):
         target = t + first - k * gap
         seen = (t < rows) & (target >= low) & (target < high)
@@ -97,6 +99,6 @@ def _backward_kernel(
             p_grad + (target.to(tl.int64) * 3 + k)[:, None] * width + d[None, :],
             mask=seen[:, None] & here, other=0.0,
         )  # fmt: skip
-        total += grad.to(tl.float32)
+        total += grad.to(kind)
     o_x = t.to(tl.int64)[:, None] * width + d[None, :]
     tl.store(p_x_grad + o_x, total.to(p_x_grad.dtype.element_ty), mask=(t < rows)[:, None] & here)

@@ -38,6 +38,7 @@ def dilated_taps(x: Tensor, *, first: int, gap: int, offsets: Tensor | None = No
         if x.shape[0] != 1 or offsets.device != x.device:
             got = f"B = {x.shape[0]}, x on {x.device}, offsets on {offsets.device}"
             raise ValueError(f"with offsets, B must be 1 and both on one device, got {got}")
+    offsets = None if offsets is None else offsets.contiguous()
     y: Tensor = apply(_Taps, x.contiguous(), offsets, first, gap)
     return y
 

@@ -78,13 +78,16 @@ def enter_kernel(
     total = value * tl.load(taps + c * K + K - 1, mask=convolved, other=0.0).to(tl.float32)[None, :]
     total += tl.load(bias + c, mask=convolved, other=0.0).to(tl.float32)[None, :]
     p_old = conv + b[:, None].to(tl.int64) * (K - 1) * C + c[None, :]
+    olds = ()
     for k in tl.static_range(K - 1):
         old = tl.load(p_old + k * C, mask=here, other=0.0)
         tap = tl.load(taps + c * K + k, mask=convolved, other=0.0).to(tl.float32)
         total += old.to(tl.float32) * tap[None, :]
-        if k > 0:
-            tl.store(p_old + (k - 1) * C, old, mask=here)
+        olds = olds + (old,)
     if K > 1:
+        tl.debug_barrier()  # every warp reads all of a small tile: no write before the last read
+        for k in tl.static_range(1, K - 1):
+            tl.store(p_old + (k - 1) * C, olds[k], mask=here)
         tl.store(p_old + (K - 2) * C, value.to(conv.dtype.element_ty), mask=here)
     out = tl.where(convolved[None, :], silu(total, NATIVE), value)
     real = (b < B)[:, None] & (r < rows_in)[None, :]

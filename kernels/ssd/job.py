@@ -67,6 +67,9 @@ class Job:
             "BN": self.plan.BN,
         }
         self.heads = self.share(heads // groups, groups)  # of one program
+        # shared memory has no room for the next tiles where they are float32, or heads are wide
+        alike = x.dtype == given.B.dtype == given.C.dtype
+        self.loads_ahead = self.plan.half and alike and self.plan.BP <= 128
         half = torch.float16 if self.plan.half else torch.float32
         rows = x.new_empty(2, chunks, groups, L, self.plan.BN, dtype=half)
         self.rows = (rows, x.new_empty(2, chunks, groups, 2, dtype=torch.float32))
@@ -83,8 +86,9 @@ class Job:
         tensors = [self.x if a is None else a for a in args]
         how |= {k: v for k, v in self.options.items() if k in kernel.arg_names}
         tuning = dict(TUNING[name])
-        if not self.plan.half:  # float32's tiles leave no room for more
+        if not self.loads_ahead:
             tuning["num_stages"] = 1
+        if not self.plan.half:
             tuning["num_warps"] = 4 if self.plan.BN * self.plan.BP <= 128 * 64 else 8
         kernel[grid](*tensors, **how, **tuning)
 

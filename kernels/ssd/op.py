@@ -9,6 +9,7 @@ from vidmamba.kernels.operators import apply, define, one_by_one, register_gradi
 from vidmamba.kernels.ssd import chunked, chunked_backward
 from vidmamba.kernels.ssd.checks import check_arguments, count_videos
 from vidmamba.kernels.ssd.chunks import count_blocks
+from vidmamba.kernels.ssd.plan import fits, kept_size
 
 
 def ssd(
@@ -103,9 +104,7 @@ def _fake_forward(
     groups, states = B.shape[2:]
     dtype = chunked.working_dtype(x)
     kept: Any = (count_blocks(x, offsets), groups, states, heads // groups, width)
-    if _has_kernels(x):
-        from vidmamba.kernels.ssd.plan import kept_size
-
+    if _has_kernels(x, B):
         kept = kept_size(x, B, offsets, inner=keep)
     return (
         torch.empty_like(x),
@@ -116,7 +115,7 @@ def _fake_forward(
 
 def _forward_on_cuda(x: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Take what `_forward_on_cpu` takes."""
-    if not _has_kernels(x):
+    if not _has_kernels(x, others[2]):
         return _forward_on_cpu(x, *others)
     # imported on first use: Triton is installed only where it can run
     from vidmamba.kernels.ssd.cuda import launch_forward
@@ -125,9 +124,9 @@ def _forward_on_cuda(x: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
     return launch_forward(chunked.Inputs(x, *given), offsets, softplus, reverse, keep=keep)
 
 
-def _has_kernels(x: Tensor) -> bool:
-    """Triton's kernels work in float32 at most."""
-    return x.is_cuda and x.dtype != torch.float64
+def _has_kernels(x: Tensor, B: Tensor) -> bool:
+    """Triton's kernels work in float32 at most, and hold a head's states on the chip."""
+    return x.is_cuda and x.dtype != torch.float64 and fits(x, B)
 
 
 def _backward_on_cpu(
@@ -159,7 +158,7 @@ def _backward_on_cuda(
     grad_y: Tensor | None, grad_final: Tensor | None, x: Tensor, *others: Any
 ) -> list[Tensor]:
     """Take what `_backward_on_cpu` takes."""
-    if not _has_kernels(x):
+    if not _has_kernels(x, others[2]):
         return _backward_on_cpu(grad_y, grad_final, x, *others)
     from vidmamba.kernels.ssd.cuda import launch_backward
 

@@ -10,6 +10,9 @@ SHORT_CHUNK = 64  # of float32, whose tiles take twice the room
 # that a pass should have at least, where work can be divided so: an H100 has 132 multiprocessors. A
 # constant, so that a graph exported on one device is right on the next
 PROGRAMS = 264
+# of a head; tiles of more would not fit an H100's 227 KB of shared memory
+MAX_WIDTH = 256
+MAX_TILE = 256 * 128
 
 
 class Plan(NamedTuple):
@@ -48,6 +51,12 @@ def plan(x: Tensor, B: Tensor, offsets: Tensor | None) -> Plan:
         chunks = frames // L + offsets.shape[0] - 1
     length = -(-chunks // max(1, PROGRAMS // heads))
     return Plan(L, chunks, chunks_a_video, length, -(-chunks // length), BN, BP, half)
+
+
+def fits(x: Tensor, B: Tensor) -> bool:
+    """Whether a head's states and frames find room on the chip."""
+    BN, BP = round_up(int(B.shape[3])), round_up(int(x.shape[3]))
+    return BP <= MAX_WIDTH and BN * BP <= MAX_TILE
 
 
 def round_up(size: int) -> int:

@@ -22,7 +22,8 @@ from triton.runtime.jit import JITFunction, MockTensor
 from vidmamba.kernels import jit, operators
 
 ON_CUDA: dict[Any, Any] = {}
-COMPILED: list[str] = []
+COMPILED: list[tuple[str, Any]] = []
+SHARED = 227 * 2**10  # bytes that a program may have
 CURRENT: list[Any] = []
 _define = operators.define
 
@@ -51,9 +52,13 @@ def _current_device(device: Any) -> Iterator[None]:
 def _compile(self: Any, grid: Any, *args: Any, **kwargs: Any) -> None:
     assert CURRENT, f"{self.__name__} would be launched on whichever GPU is the current one"
     assert all(size > 0 for size in grid), f"{self.__name__}: {grid}"
+    for name, a in zip(self.arg_names, args, strict=False):
+        assert not isinstance(a, Tensor) or a.is_contiguous(), f"{self.__name__}: {name} has gaps"
     mocks = [MockTensor(a.dtype) if isinstance(a, Tensor) else a for a in args]
     compiled = JITFunction.run(self, *mocks, grid=grid, warmup=True, **kwargs)
-    COMPILED.append(f"{self.__name__} {len(compiled.asm['cubin'])} bytes")
+    COMPILED.append((self.__name__, compiled))
+    used = compiled.metadata.shared
+    assert used <= SHARED, f"{self.__name__} wants {used} bytes of shared memory, {kwargs}"
 
 
 def _device() -> SimpleNamespace:
@@ -100,16 +105,27 @@ def scan(dtype: torch.dtype, states: int = 16, **how: Any) -> None:
     _send_back(selective_scan(u, delta, A, B, C, **told, **how), 3)
 
 
-def heads(dtype: torch.dtype, states: int = 64, **how: Any) -> None:
-    """Forward and backward."""
+def heads(
+    dtype: torch.dtype,
+    states: int = 64,
+    width: int = 64,
+    rows: torch.dtype | None = None,
+    **how: Any,
+) -> None:
+    """Forward and backward; B and C may have a dtype of their own."""
     from vidmamba.kernels.ssd import ssd
 
-    x, z = (_leaf(1, 700, 2, 64, dtype=dtype) for _ in range(2))
-    B, C = (_leaf(1, 700, 1, states, dtype=dtype) for _ in range(2))
+    x, z = (_leaf(1, 700, 2, width, dtype=dtype) for _ in range(2))
+    B, C = (_leaf(1, 700, 1, states, dtype=rows or dtype) for _ in range(2))
     dt = _leaf(1, 700, 2, dtype=dtype)
     A, D, bias = (_leaf(2, dtype=torch.float32) for _ in range(3))
     told: dict[str, Any] = {"D": D, "z": z, "dt_bias": bias, "dt_softplus": True}
     _send_back(ssd(x, dt, A, B, C, **told, **how), 3)
+
+
+def wide_heads(dtype: torch.dtype, **_: Any) -> None:
+    """What takes the most room: wide heads, and float32 beside bfloat16."""
+    heads(torch.bfloat16, states=128, width=256 if dtype == torch.bfloat16 else 64, rows=dtype)
 
 
 def norm(dtype: torch.dtype, **_: Any) -> None:
@@ -133,7 +149,7 @@ def mixers(dtype: torch.dtype, offsets: Tensor | None = None, reverse: bool = Fa
     from vidmamba.nn.mamba1_autograd import _Mamba1
     from vidmamba.nn.mamba2 import Mamba2Config, Mamba2Mixer
     from vidmamba.nn.mamba2_autograd import _Leave, _Mamba2
-    from vidmamba.nn.mixer import CausalMixer, Mamba1Mixer, MambaConfig
+    from vidmamba.nn.mixer import CausalMixer, Mamba1Mixer, MambaConfig, MixerState
 
     with torch.device("cuda"):
         first, second = Mamba1Mixer(128, MambaConfig()), Mamba2Mixer(128, Mamba2Config())
@@ -142,7 +158,7 @@ def mixers(dtype: torch.dtype, offsets: Tensor | None = None, reverse: bool = Fa
         for parameter in mixer.parameters():
             parameter.data = parameter.data.to(dtype)
     x, y = (torch.randn(1, 700, n, device="cuda", dtype=dtype) for n in (128, 256))
-    how = (None, None, offsets)
+    how = (None, None, None if offsets is None else offsets.contiguous())
     with torch.no_grad():
         given = (x, *first._weights()[:-1], *how, reverse, False, True)
         operators.run_both_ways(_Mamba1, given)
@@ -153,12 +169,20 @@ def mixers(dtype: torch.dtype, offsets: Tensor | None = None, reverse: bool = Fa
         with torch.no_grad():
             for videos in (1, 20):
                 frame = torch.randn(videos, 128, device="cuda", dtype=dtype)
-                mixer.step(frame, mixer.empty_state(videos))
+                state = mixer.empty_state(videos)
+                mixer.step(frame, state)
+            if offsets is not None:
+                conv, scan = (t[:2].transpose(0, -1).clone().transpose(0, -1) for t in state)
+                mixer._mix(x, offsets=offsets, state=MixerState(conv, scan), keep_state=True)
+    for name, compiled in COMPILED:
+        if name == "enter_kernel":  # it overwrites what several of its warps read
+            before = compiled.asm["ptx"].partition("st.global")[0]
+            assert before.rfind("bar.sync") > before.rfind("ld.global")
 
 
 RUNS: dict[str, Any] = {
     "causal_conv1d": conv, "dilated_taps": taps, "rms_norm": norm, "selective_scan": scan,
-    "ssd": heads, "mixers": mixers,
+    "ssd": heads, "wide_ssd": wide_heads, "mixers": mixers,
 }  # fmt: skip
 
 
@@ -175,10 +199,12 @@ def main() -> None:
     run = RUNS[sys.argv[1]]
     none_is = mock.patch.object(torch._C, "_cuda_getDevice", return_value=-1, create=True)
     with none_is, mock.patch.multiple(torch.cuda, **card), FakeTensorMode(), RunOnCuda():
-        offsets = torch.empty(3, dtype=torch.int32, device="cuda")
+        # with gaps, as no kernel must see them
+        offsets = torch.empty(3, 2, dtype=torch.int32, device="cuda")[:, 0]
         run(torch.bfloat16)
         run(torch.float32, offsets=offsets, reverse=True)
-    print("\n".join(COMPILED))
+    for name, compiled in COMPILED:
+        print(name, len(compiled.asm["cubin"]), "bytes")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ KERNELS = {
         "chunk_ends_kernel", "gradients_kernel", "outputs_kernel", "prepare_kernel", "sums_kernel"
     },
     "ssd": {"walk_kernel", "outputs_kernel", "frame_grads_kernel", "step_grads_kernel"},
+    "wide_ssd": {"walk_kernel", "projection_grads_kernel"},
     "mixers": {
         "enter_kernel", "leave_kernel", "mamba1_scan_kernel", "mamba2_scan_kernel", "_cut_kernel",
         "_join_kernel",

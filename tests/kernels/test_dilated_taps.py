@@ -64,6 +64,18 @@ def test_kernels_do_as_the_definition_in_the_interpreter(
     torch.testing.assert_close(grad.cpu(), expected_grad)
 
 
+def test_kernels_add_up_float64_in_float64() -> None:
+    from vidmamba.kernels.dilated_taps.kernel import launch_backward
+
+    x = torch.randn(1, 70, 17, dtype=torch.float64, requires_grad=True)
+    expected = dilated_taps_reference(x, **CASES["causal"], offsets=OFFSETS)
+    weight = torch.randn_like(expected)
+    (expected_grad,) = torch.autograd.grad(expected, x, weight)
+    on = "cuda" if torch.cuda.is_available() else "cpu"
+    grad = launch_backward(weight.to(on), OFFSETS.to(on), **CASES["causal"])
+    torch.testing.assert_close(grad.cpu(), expected_grad, rtol=1e-14, atol=1e-14)
+
+
 def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"x must have a shape \(B, T, D\), got \[4, 3\]"):
         dilated_taps(torch.zeros(4, 3), first=1, gap=1)

@@ -78,6 +78,10 @@ def test_values_states_and_gradients_match_the_reference(
     check_against_reference(moved(make_inputs(shape), device), reverse=reverse)
 
 
+def test_heads_may_be_wider_than_any_tile(device: torch.device) -> None:
+    check_against_reference(moved(make_inputs((1, 70, 1, 300, 1, 2)), device))
+
+
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 def test_packed_videos_match_the_reference(reverse: bool, device: torch.device) -> None:
     # a single frame, an empty video, a whole chunk, a chunk and a frame, the rest

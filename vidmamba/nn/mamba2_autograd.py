@@ -41,6 +41,8 @@ def mamba2(
     keep_state: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return a mixer's outputs (B, T, D) and, if kept, the states that it ends in."""
+    # kernels take addresses for rows that lie together
+    conv, scan, offsets = (None if t is None else t.contiguous() for t in (conv, scan, offsets))
     if torch.is_autocast_enabled(x.device.type):
         # what autocast does for each linear layer, done once: the backward pass needs the same
         dtype = torch.get_autocast_dtype(x.device.type)
