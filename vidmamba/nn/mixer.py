@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from vidmamba.kernels.mixer_step import mamba1_step
 from vidmamba.nn.mamba1_autograd import Weights, mamba1
-from vidmamba.nn.streams import at_once
+from vidmamba.nn.streams import mean_of_both
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,12 +187,7 @@ class Bidirectional(nn.Module):
         self, x: Float[Tensor, "B T D"], *, offsets: Tensor | None = None
     ) -> Float[Tensor, "B T D"]:
         """Mix whole videos in both directions."""
-        along, against = at_once(
-            partial(self.along, x, offsets=offsets),
-            partial(self.against, x, offsets=offsets),
-            x.device,
-        )
-        return (along + against) / 2
+        return mean_of_both(self.along, self.against, x, offsets=offsets)
 
 
 def _piece_length(x: Tensor) -> int:
