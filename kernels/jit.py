@@ -85,7 +85,7 @@ class _Found(JITFunction):  # type: ignore[misc]
         if HOOKS.launch_enter_hook.calls or HOOKS.launch_exit_hook.calls:
             self.run(*args, grid=grid, warmup=False, **kwargs)
             return
-        launch, function, metadata = found
+        launch, function, metadata, _ = found
         stream = torch._C._cuda_getCurrentRawStream(device)
         x, y, z = grid + (1,) * (3 - len(grid))
         launch(x, y, z, stream, function, metadata, None, None, None, *values)
@@ -101,7 +101,8 @@ class _Found(JITFunction):  # type: ignore[misc]
             with contextlib.suppress(NotImplementedError, torch.OutOfMemoryError), compile_ahead():
                 whole()
         compiled = self.run(*args, grid=grid, warmup=False, **kwargs)
-        self.found[form] = compiled.run, compiled.function, compiled.packed_metadata
+        # and hold it: forgotten by Triton, it would be unloaded, and the function be gone
+        self.found[form] = compiled.run, compiled.function, compiled.packed_metadata, compiled
 
     def _load(
         self, device: int, args: tuple[Any, ...], grid: tuple[int, ...], kwargs: dict[str, Any]
@@ -157,7 +158,8 @@ def jit(do_not_specialize: Iterable[str] = ()) -> Callable[[Any], Any]:
         function = inspect.unwrap(function)  # Triton cannot look through a run-time type checker
         how = {"do_not_specialize": list(do_not_specialize)}
         compiled = triton.jit(**how)(function)
-        # in the interpreter there is nothing to find
-        return _Found(function, **how) if isinstance(compiled, JITFunction) else compiled
+        # in the interpreter there is nothing to find; for AMD, Triton looks at tensors' sizes too
+        found = isinstance(compiled, JITFunction) and not torch.version.hip
+        return _Found(function, **how) if found else compiled
 
     return decorate

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 _LIBRARY = torch.library.Library("vidmamba", "FRAGMENT")
 _KERNELS = {"cpu": SimpleNamespace(), "cuda": SimpleNamespace()}
@@ -103,12 +104,17 @@ def apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     """Return ``function.apply(*arguments)``, sooner in eager mode."""
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return function.apply(*arguments)
-    if torch.is_grad_enabled():
+    if _is_differentiated():
         return _for_eager_mode(function).apply(*arguments)
     with torch._C._AutoDispatchBelowAutograd():
         outputs = function.forward(*arguments)
     results = getattr(function, "results", None)
     return outputs[:results] if results else outputs
+
+
+def _is_differentiated() -> bool:
+    """Whether autograd must know of a call: in its forward mode, without gradients too."""
+    return torch.is_grad_enabled() or forward_ad._current_level >= 0
 
 
 @cache
@@ -135,8 +141,12 @@ def _for_eager_mode(function: Any) -> Any:
     def backward(ctx: Any, *gradients: Any) -> Any:
         if torch.is_grad_enabled():  # somebody wants second derivatives
             return function.backward(ctx, *gradients)
+        own = _Context()
+        vars(own).update(vars(ctx))
+        # asked for out here: a checkpoint now runs the forward pass again, which autograd must see
+        own.save_for_backward(*ctx.saved_tensors)
         with torch._C._AutoDispatchBelowAutograd():
-            return lines(ctx, *gradients)
+            return lines(own, *gradients)
 
     # what `once_differentiable` puts around them has been looked after
     lines = getattr(function.backward, "__wrapped__", function.backward)
@@ -147,11 +157,17 @@ def _for_eager_mode(function: Any) -> Any:
 class _Context:
     """Stands in for the context of a node of autograd."""
 
-    saved_tensors: tuple[Tensor | None, ...] = ()
+    saved: tuple[Tensor | None, ...] = ()
     materialized = True
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
-        self.saved_tensors = tensors
+        self.saved = tensors
+
+    @property
+    def saved_tensors(self) -> tuple[Tensor | None, ...]:
+        """Given out once, so that lines can let go of them one by one."""
+        saved, self.saved = self.saved, ()
+        return saved
 
     def set_materialize_grads(self, value: bool) -> None:
         self.materialized = value
@@ -174,7 +190,7 @@ def register_gradient(operator: Any, function: type[torch.autograd.Function]) ->
     """Let autograd go through ``function``, whose forward calls ``operator``."""
 
     def differentiable(*arguments: Any) -> Any:
-        if torch.is_grad_enabled():
+        if _is_differentiated():
             return apply(function, *arguments)
         with torch._C._AutoDispatchBelowAutograd():
             return operator(*arguments)

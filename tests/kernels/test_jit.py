@@ -1,5 +1,7 @@
 """What stands between a call and a kernel's launch, where no GPU is needed to try it."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +34,7 @@ class Triton:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.launches: list[Any] = []
         self.compiled: list[bool] = []
+        self.alive: weakref.WeakSet[Compiled] = weakref.WeakSet()
         monkeypatch.setattr(JITFunction, "run", self._run())
         monkeypatch.setattr(JITFunction, "create_binder", lambda _: None)
         monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
@@ -41,7 +44,9 @@ class Triton:
     def _run(self) -> Callable[..., Compiled]:
         def run(function: Any, *args: Any, grid: Any, warmup: bool, **how: Any) -> Compiled:
             self.compiled.append(warmup)
-            return Compiled(self.launches)
+            compiled = Compiled(self.launches)
+            self.alive.add(compiled)
+            return compiled
 
         return run
 
@@ -78,6 +83,20 @@ def test_arguments_of_another_kind_are_compiled_anew(fake: Triton, other: dict[s
         )
     assert fake.compiled == [False, False]
     assert not fake.launches
+
+
+def test_what_may_be_launched_again_is_not_unloaded(fake: Triton) -> None:
+    function = _Found(kernel)
+    function[(1,)](torch.zeros(64), None, 32, 5, 4)
+    gc.collect()
+    assert len(fake.alive) == 1  # nobody else holds it: Triton's caches may be emptied
+
+
+def test_forms_are_found_for_nvidias_gpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton.knobs.runtime, "interpret", False)
+    assert isinstance(jit.jit()(kernel), _Found)
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    assert type(jit.jit()(kernel)) is JITFunction
 
 
 def test_what_is_compiled_ahead_is_launched_by_nobody(fake: Triton) -> None:

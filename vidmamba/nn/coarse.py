@@ -27,7 +27,7 @@ class Coarse(nn.Module):
         frames = x.shape[1]
         time = torch.arange(frames, device=x.device)
         if offsets is None:
-            group, starts, groups = time // self.factor, None, -(-frames // self.factor)
+            place, starts, groups = time, None, -(-frames // self.factor)
         else:
             video = video_of_frame(offsets, frames)
             counts = -(-offsets.diff() // self.factor)
@@ -36,10 +36,11 @@ class Coarse(nn.Module):
             groups = frames // self.factor + len(counts)
             starts = F.pad(F.pad(counts.cumsum(0), (1, 0)), (0, 1), value=groups)
             starts = starts.to(offsets.dtype)
-            group = starts[video] + (time - offsets[video]) // self.factor
-        members = torch.zeros(groups, device=x.device, dtype=x.dtype).index_add(
-            0, group, torch.ones(frames, device=x.device, dtype=x.dtype)
-        )
-        sums = x.new_zeros(x.shape[0], groups, x.shape[2]).index_add(1, group, x)
+            place = starts[video] * self.factor + time - offsets[video]
+        # each to a place of its own: a GPU would add to a group in any order, and round every sum
+        room = groups * self.factor
+        placed = x.new_zeros(x.shape[0], room, x.shape[2]).index_copy(1, place, x)
+        real = x.new_zeros(room).index_fill(0, place, 1)
+        sums, members = placed.unflatten(1, (groups, -1)).sum(2), real.view(groups, -1).sum(1)
         means = sums / members.clamp(min=1)[:, None]
-        return self.mixer(means, offsets=starts)[:, group]
+        return self.mixer(means, offsets=starts)[:, place // self.factor]

@@ -58,8 +58,9 @@ def mamba1(
         )  # fmt: skip
     # an exported program must not depend on the number of chunks; without, they are computed again
     grads = torch.is_grad_enabled() and not torch.compiler.is_exporting()
-    how = (conv, scan, offsets, reverse, keep_state, grads)
-    y, conv, scan, *_ = apply(_Mamba1, x, *weights[:-1], *how)
+    # kernels see addresses alone
+    given = (t if t is None else t.contiguous() for t in (*weights[:-1], conv, scan, offsets))
+    y, conv, scan, *_ = apply(_Mamba1, x, *given, reverse, keep_state, grads)
     # a node of its own, so that y is let go of before the rest of the backward pass begins
     return F.linear(y, weights.out_proj), conv, scan
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from vidmamba.kernels.mixer_step import mamba2_step
 from vidmamba.nn.mamba2_autograd import Weights, mamba2
-from vidmamba.nn.mixer import CausalMixer, MixerState, state_dtype, step_bias
+from vidmamba.nn.mixer import CausalMixer, MixerState, step_bias
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,16 +77,10 @@ class Mamba2Mixer(CausalMixer):
         self.norm = nn.RMSNorm(inner, eps=1e-5)  # its weight; the mean is taken group by group
         self.out_proj = nn.Linear(inner, width, bias=False)
 
-    def empty_state(self, videos: int) -> MixerState:
-        """Return the state before the first frame, zeros, for ``videos`` videos."""
+    def _state_shapes(self, videos: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         channels, _, size = self.conv1d.weight.shape
-        heads, head_size = self.sizes[2], self.config.head_size
-        return MixerState(
-            self.D.new_zeros(videos, size - 1, channels),
-            self.D.new_zeros(
-                videos, heads, head_size, self.config.state, dtype=state_dtype(self.D)
-            ),
-        )
+        heads = (self.sizes[2], self.config.head_size, self.config.state)
+        return (videos, size - 1, channels), (videos, *heads)
 
     def _mix(
         self, x: Tensor, *, offsets: Tensor | None, state: MixerState | None, keep_state: bool

@@ -48,9 +48,11 @@ def mamba2(
         dtype = torch.get_autocast_dtype(x.device.type)
         cast = {"in_proj": weights.in_proj.to(dtype), "out_proj": weights.out_proj.to(dtype)}
         x, weights = x.to(dtype), weights._replace(**cast)
-    *inside, norm, out_proj = weights
     how = (groups, reverse, keep_state, torch.is_grad_enabled())
-    y, conv, scan, *_ = apply(_Mamba2, x, *inside, conv, scan, offsets, *how)
+    # kernels see addresses alone
+    *inside, norm, out_proj = (w.contiguous() for w in weights)
+    given = (t if t is None else t.contiguous() for t in (conv, scan, offsets))
+    y, conv, scan, *_ = apply(_Mamba2, x, *inside, *given, *how)
     # nodes of their own, so that y is let go of before the rest of the backward pass begins
     return apply(_Leave, y, norm, out_proj, groups, eps), conv, scan
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -12,7 +11,8 @@ from torch import Tensor, nn
 
 from vidmamba.kernels.mixer_step import mamba1_step
 from vidmamba.nn.mamba1_autograd import Weights, mamba1
-from vidmamba.nn.streams import at_once
+from vidmamba.nn.packing import check_videos
+from vidmamba.nn.streams import mean_of_both
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +65,13 @@ class CausalMixer(nn.Module):
     """What both Mamba mixers offer; a subclass says how it mixes and steps."""
 
     reverse: bool
+    D: nn.Parameter
 
     def forward(
         self, x: Float[Tensor, "B T D"], *, offsets: Tensor | None = None
     ) -> Float[Tensor, "B T D"]:
         """Mix whole videos; with ``offsets`` (V + 1,), V videos that lie packed in B = 1."""
+        check_videos(x, offsets)
         length = x.shape[1] if offsets is not None else _piece_length(x)
         if length < x.shape[1]:
             return self._mix_in_pieces(x.split(length, dim=1))
@@ -92,6 +94,7 @@ class CausalMixer(nn.Module):
             state = MixerState(*(s.clone(memory_format=torch.contiguous_format) for s in state))
             return self.step(x[:, 0], state)[:, None], state
         self._refuse_reverse()
+        self._check_state(x, state)
         return self._mix(x, offsets=None, state=state, keep_state=True)
 
     def step(self, x: Float[Tensor, "B D"], state: MixerState) -> Float[Tensor, "B D"]:
@@ -104,6 +107,10 @@ class CausalMixer(nn.Module):
 
     def empty_state(self, videos: int) -> MixerState:
         """Return the state before the first frame, zeros, for ``videos`` videos."""
+        conv, scan = self._state_shapes(videos)
+        return MixerState(self.D.new_zeros(conv), self.D.new_zeros(scan, dtype=state_dtype(self.D)))
+
+    def _state_shapes(self, videos: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         raise NotImplementedError
 
     def _mix(
@@ -113,6 +120,15 @@ class CausalMixer(nn.Module):
 
     def _step(self, x: Tensor, state: MixerState) -> Tensor:
         raise NotImplementedError
+
+    def _check_state(self, x: Tensor, state: MixerState) -> None:
+        check_videos(x)
+        for part, shape in zip(state, self._state_shapes(x.shape[0]), strict=True):
+            if part.shape != shape or part.device != x.device:
+                raise ValueError(
+                    f"the state of {x.shape[0]} videos on {x.device} has a part of shape "
+                    f"{[*shape]}, got {[*part.shape]} on {part.device}"
+                )
 
     def _refuse_reverse(self) -> None:
         if self.reverse:
@@ -146,13 +162,9 @@ class Mamba1Mixer(CausalMixer):
         self.D = nn.Parameter(torch.ones(inner))
         self.out_proj = nn.Linear(inner, width, bias=False)
 
-    def empty_state(self, videos: int) -> MixerState:
-        """Return the state before the first frame, zeros, for ``videos`` videos."""
+    def _state_shapes(self, videos: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         inner, _, size = self.conv1d.weight.shape
-        return MixerState(
-            self.D.new_zeros(videos, size - 1, inner),
-            self.D.new_zeros(videos, inner, self.state_size, dtype=state_dtype(self.D)),
-        )
+        return (videos, size - 1, inner), (videos, inner, self.state_size)
 
     def _mix(
         self, x: Tensor, *, offsets: Tensor | None, state: MixerState | None, keep_state: bool
@@ -188,12 +200,7 @@ class Bidirectional(nn.Module):
         self, x: Float[Tensor, "B T D"], *, offsets: Tensor | None = None
     ) -> Float[Tensor, "B T D"]:
         """Mix whole videos in both directions."""
-        along, against = at_once(
-            partial(self.along, x, offsets=offsets),
-            partial(self.against, x, offsets=offsets),
-            x.device,
-        )
-        return (along + against) / 2
+        return mean_of_both(self.along, self.against, x, offsets=offsets)
 
 
 def _piece_length(x: Tensor) -> int:

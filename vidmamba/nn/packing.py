@@ -5,6 +5,26 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
+def check_videos(x: Tensor, offsets: Tensor | None = None) -> None:
+    """Refuse what a mixer's kernels, which see addresses alone, would read beyond.
+
+    Raises:
+        ValueError: there is no frame, or offsets do not fit; with the values.
+    """
+    if 0 in x.shape:
+        raise ValueError(f"x must have a shape (B, T, D) without zeros, got {[*x.shape]}")
+    if offsets is None:
+        return
+    if x.shape[0] != 1:
+        raise ValueError(f"with offsets, the videos are packed into B = 1, got B = {x.shape[0]}")
+    whole = offsets.dtype in (torch.int32, torch.int64)
+    if not whole or offsets.ndim != 1 or len(offsets) < 2 or offsets.device != x.device:
+        raise ValueError(
+            f"offsets must be int32 or int64 of shape (videos + 1,) on {x.device}, "
+            f"got {offsets.dtype} of shape {[*offsets.shape]} on {offsets.device}"
+        )
+
+
 def video_of_frame(offsets: Int[Tensor, " bounds"] | None, frames: int) -> Int[Tensor, " T"] | int:
     """Return the number of each frame's video; 0 for all frames where nothing is packed."""
     if offsets is None:

@@ -7,24 +7,44 @@ import torch
 from torch import Tensor
 
 
-def at_once(
-    first: Callable[[], Tensor], second: Callable[[], Tensor], device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Return what two functions return; on a GPU the second's kernels run beside the first's.
+def mean_of_both(
+    first: Callable[..., Tensor],
+    second: Callable[..., Tensor],
+    x: Tensor,
+    *,
+    offsets: Tensor | None = None,
+) -> Tensor:
+    """Return the mean of what two mixers make of x; on a GPU the second runs beside the first.
 
-    So do those of their gradients, for autograd uses the streams of the forward pass. The second
-    stream begins nothing, forward or backward, without waiting for the first: memory that either
-    lets go of is free by the time that the other, which owns it, writes there again.
+    So do their gradients, for autograd uses the streams of the forward pass. What is let go of on
+    one stream is written to again by the one that owns it, who must have waited till then: the
+    second has, for its result, before it is let go of, and the first, for x, when it adds up the
+    gradients of x.
     """
-    if device.type != "cuda" or torch.compiler.is_compiling():
-        return first(), second()
-    here, there = torch.cuda.current_stream(device), _second_stream(device)
+    # the tensors of torch.func stand for others, which it knows
+    if (
+        not x.is_cuda
+        or torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+    ):
+        return (first(x, offsets=offsets) + second(x, offsets=offsets)) / 2
+    here, there = torch.cuda.current_stream(x.device), _second_stream(x.device)
+    if torch.is_grad_enabled() and not x.requires_grad:
+        for given in (x, offsets):
+            if given is not None:
+                given.record_stream(there)  # no gradients of x are added up
     there.wait_stream(here)
-    with torch.cuda.stream(there):
-        beside = second()
-    along = first()
-    here.wait_stream(there)
-    return along, beside
+    try:
+        with torch.cuda.stream(there):
+            beside = second(x, offsets=offsets)
+        along = first(x, offsets=offsets)
+    finally:  # a checkpoint ends what it computes again by an exception
+        here.wait_stream(there)
+    mean = (along + beside) / 2
+    # in a graph nobody else uses the stream, which must end joined to the one that captures
+    if not torch.cuda.is_current_stream_capturing():
+        there.wait_stream(here)
+    return mean
 
 
 @cache
