@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -131,6 +132,33 @@ def test_what_changes_a_run_makes_a_new_one_and_what_does_not_finds_the_old(
     folder.change_labels_of_test(1)  # which splits 2 and 3 train on
     run_benchmark()
     assert trained == ["probe, split 2, seed 0", "probe, split 3, seed 0"]
+
+
+def test_labels_of_frames_that_only_a_shifted_view_shows_make_a_new_run(
+    run_benchmark: Bench, folder: Folder, trained: list[str]
+) -> None:
+    data = replace(folder.config, stride=3, random_start=True)
+    run_benchmark(data=data)
+    trained.clear()
+    labels = folder.labels["v0"].copy()
+    labels[1::3] = (labels[1::3] + 1) % 3
+    folder.write_labels("v0", labels)  # which splits 2 and 3 train on
+    run_benchmark(data=data)
+    assert trained == ["probe, split 2, seed 0", "probe, split 3, seed 0"]
+
+
+def test_background_makes_a_new_run_where_epochs_are_chosen_by_it_and_there_alone(
+    run_benchmark: Bench, folder: Folder, trained: list[str]
+) -> None:
+    other = replace(folder.config, background=("stir",))
+    run_benchmark()
+    run_benchmark(data=other)
+    assert len(trained) == 3
+    trained.clear()
+    protocol = Protocol(splits=(1,), seeds=(0,))
+    run_benchmark(protocol=protocol)
+    run_benchmark(protocol=protocol, data=other)
+    assert trained == ["probe, split 1, seed 0"] * 2
 
 
 def test_nested_choices_train_without_the_split_and_only_what_is_chosen_is_tested(
