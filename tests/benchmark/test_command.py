@@ -297,6 +297,30 @@ def test_side_by_side_finds_what_one_by_one_does(run_benchmark: Bench, tmp_path:
             {"recipes": {"a": Recipe(variants={"b": {"trainer": {"epochs": 0}}})}},
             r"recipes\.a\.variants\.b: .*epochs",
         ),
+        (
+            {"recipes": {"a": Recipe(model={"stack": {"direction": "backwards"}})}},
+            r"a\.model\.stack\.direction: expected one of causal, bidirectional, got 'backwards'",
+        ),
+        (
+            {"recipes": {"a": Recipe(variants={"b": {"loss": {"supervision": "frame"}}})}},
+            r"a\.variants\.b\.loss\.supervision: expected one of frames, transcripts, got 'frame'",
+        ),
+        (
+            {"recipes": {"a": Recipe(model={"stack": {"width": None}})}},
+            r"a\.model\.stack\.width: expected something like 8, got None",
+        ),
+        (
+            {"recipes": {"a": Recipe(model={"stack": None})}},
+            r"a\.model\.stack: expected something like \{'width': 8, .*, got None",
+        ),
+        (
+            {"recipes": {"a": Recipe(model={"stack": {"strides": ["wide"]}})}},
+            r"a\.model\.stack\.strides: expected something like \[1\], got \['wide'\]",
+        ),
+        (
+            {"recipes": {"a": Recipe(trainer={"ema": "much"})}},
+            r"a\.trainer\.ema: expected something like None, got 'much'",
+        ),
         ({"recipes": {"a": Recipe(decodings=("best",))}}, "'best': there are only likeliest"),
         (
             {
