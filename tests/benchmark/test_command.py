@@ -14,8 +14,10 @@ from PIL import Image
 import vidmamba.benchmark.command as command
 import vidmamba.benchmark.workers as workers
 from vidmamba.benchmark import Protocol, Recipe
+from vidmamba.benchmark.protocol import ChooseBy
 from vidmamba.benchmark.runs import Run, train_run
 from vidmamba.benchmark.workers import Job, Workers
+from vidmamba.cli import main
 from vidmamba.decoding import DecodingConfig
 from vidmamba.metrics import score_videos
 
@@ -238,8 +240,8 @@ def test_a_recipe_without_a_whole_seed_is_left_out_and_nothing_is_chosen_across_
     assert "rival: seeds 0." in (out / "benchmark.md").read_text()
 
 
-@pytest.mark.slow
-def test_one_run_that_fails_does_not_cost_the_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_one_run_that_fails_does_not_cost_the_others(count: int, tmp_path: Path) -> None:
     functions: dict[str, Callable[..., object]] = {
         "a": Path.touch,
         "b": Path.unlink,
@@ -250,10 +252,27 @@ def test_one_run_that_fails_does_not_cost_the_others(tmp_path: Path) -> None:
         Job(name=name, function=function, arguments=(tmp_path / name,))
         for name, function in functions.items()
     ]
-    with Workers(2) as pool, pytest.raises(FileNotFoundError) as caught:
+    with Workers(count) as pool, pytest.raises(FileNotFoundError) as caught:
         pool.do(jobs, "try")
     assert caught.value.__notes__[-1] == "in b"
     assert {path.name for path in tmp_path.iterdir()} == {"a", "c", "d"}
+
+
+def test_where_the_first_run_fails_no_other_is_begun_and_the_command_names_it(
+    folder: Folder, tmp_path: Path, trained: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "broken.yaml"
+    config.write_text(
+        f"data: {{root: {folder.root}}}\n"
+        "protocol: {splits: [1, 2, 3], seeds: [0], choose_by: other_splits}\n"
+        "model: {stack: {width: 6, pattern: A}}\n"  # of 6 channels no 4 heads can be made
+        "recipes: {mine: {}}\n"
+        f"output: {tmp_path / 'out'}\n"
+    )
+    assert main(["benchmark", f"--config={config}"]) == 1
+    assert "width 6 must split into 4 heads" in (said := capsys.readouterr().err)
+    assert said.endswith(" (in mine, split 1, seed 0)\n")
+    assert trained == ["mine, split 1, seed 0"]
 
 
 def test_cuts_at_boundaries_are_for_models_that_tell_them(run_benchmark: Bench) -> None:
@@ -355,6 +374,34 @@ def test_a_protocol_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         run_benchmark(protocol=Protocol(**options))
+
+
+def write_lists(folder: Folder, split: int, train: str, test: str) -> None:
+    for part, numbers in (("train", train), ("test", test)):
+        text = "".join(f"v{number}\n" for number in numbers)
+        (folder.root / f"splits/{part}.split{split}.bundle").write_text(text)
+
+
+@pytest.mark.parametrize("choose_by", ["other_splits", "nested"])
+def test_two_halves_that_test_each_other_leave_nothing_to_choose_by(
+    choose_by: ChooseBy, run_benchmark: Bench, folder: Folder, trained: list[str]
+) -> None:
+    write_lists(folder, 1, "0123", "45678")
+    write_lists(folder, 2, "45678", "0123")
+    with pytest.raises(ValueError, match=r"split 1: of what split 2 trains on, nothing is left"):
+        run_benchmark(protocol=Protocol(splits=(1, 2), seeds=(0,), choose_by=choose_by))
+    assert trained == []
+
+
+def test_a_split_that_tests_only_what_another_tests_has_no_say_in_its_choice(
+    run_benchmark: Bench, folder: Folder, trained: list[str]
+) -> None:
+    write_lists(folder, 2, "12345678", "0")  # split 1 tests v0 as well
+    run_benchmark(
+        protocol=Protocol(splits=(1, 2, 3), seeds=(0,), choose_by="nested"), decodings=DECODINGS
+    )
+    assert "probe, split 3 without test 1, seed 0" in trained
+    assert "probe, split 2 without test 1, seed 0" not in trained
 
 
 def test_choosing_by_a_validation_part_needs_one(
