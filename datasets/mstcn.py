@@ -82,16 +82,18 @@ def load_mstcn(
     folder = _feature_folder(root / "features", split)
     stored = _read_stored(root, folder, videos, class_names, average=average, fps=rate)
     items = {name: stride_item(name, *both, stride=stride) for name, both in stored.items()}
-    if random_start:
-        for name in parts["train"]:
-            shifted = shifted_items(name, *stored[name], stride=stride)
-            items[name] = replace(items[name], shifted=shifted)
     whole: tuple[str, ...] = ()
     if video_class_pattern is not None:
         of_video = _video_classes(videos, video_class_pattern)
         whole = tuple(sorted({*of_video.values()}))
         for video, name in of_video.items():
             items[video] = replace(items[video], video_labels=(whole.index(name),))
+    if random_start:
+        for name in parts["train"]:
+            own = items[name].video_labels
+            shifted = shifted_items(name, *stored[name], stride=stride)
+            views = tuple(replace(view, video_labels=own) for view in shifted)
+            items[name] = replace(items[name], shifted=views)
     return LabelledSet(
         class_names=class_names,
         background=_background(background, protocol, class_names, root),

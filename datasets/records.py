@@ -140,7 +140,8 @@ class LabelledSet:
         for field in ("background", "memory_classes"):
             if unknown := [label for label in getattr(self, field) if label not in named]:
                 raise ValueError(f"{field} {unknown}: there are {len(named)} classes")
-        for item in (*self.train, *self.validation, *self.test):
+        videos = (*self.train, *self.validation, *self.test)
+        for item in (view for video in videos for view in video.views):
             if item.labels.min() < UNLABELLED or item.labels.max() >= len(named):
                 got = f"{item.labels.min()} to {item.labels.max()}"
                 raise ValueError(f"{item.name}: {len(named)} classes, but labels from {got}")

@@ -35,6 +35,9 @@ def test_raw_videos_to_scores_of_a_classifier(
     assert main(["evaluate", f"--checkpoint={tmp_path / 'run' / 'best.ckpt'}"]) == 0
     table = capsys.readouterr().out
     assert all(name in table for name in shown), table
+    for option in ("--compat=lea", "--convention=pooled", "--submission=x.json"):
+        assert main(["evaluate", f"--checkpoint={tmp_path / 'run' / 'best.ckpt'}", option]) == 1
+        assert f"{option.split('=')[0]} is for" in capsys.readouterr().err
 
 
 @pytest.mark.data

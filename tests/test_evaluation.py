@@ -107,6 +107,16 @@ def test_an_empty_part_is_refused_by_name() -> None:
         evaluate_set(oracle(data), data, part="validation")
 
 
+def test_a_video_without_a_label_has_no_score() -> None:
+    labelled, blank = item("v", [1, 2, 2, 1], [1, -1, 2, 2]), item("w", [1, 2], [-1, -1])
+    data = data_of(blank, labelled)
+    evaluation = evaluate_set(oracle(data), data, part="test")
+    assert evaluation.scores["accuracy"] == pytest.approx(200 / 3)
+    assert [*evaluation.as_dict()["videos"]] == ["v"]
+    with pytest.raises(ValueError, match="no video of the test part is labelled"):
+        evaluate_set(oracle(data), replace(data, test=(blank,)), part="test")
+
+
 def test_the_table_shows_each_score_and_leaves_gaps_where_there_is_none() -> None:
     rows = {"ours": {"accuracy": 91.234, "edit": 80.0}, "probe": {"accuracy": 54.9}}
     console = Console(width=80, file=io.StringIO(), record=True)

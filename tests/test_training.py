@@ -103,6 +103,23 @@ def test_where_nothing_is_held_back_the_best_checkpoint_is_the_last(tmp_path: Pa
     assert all(torch.equal(best[name], last[name]) for name in last)
 
 
+def test_a_run_that_would_end_before_it_is_validated_is_refused(tmp_path: Path) -> None:
+    config = TrainerConfig(epochs=2, batch_size=4, wandb="off", validate_every=3)
+    with pytest.raises(ValueError, match="validate_every 3: in 2 epochs nothing"):
+        fit(_task(_set()), _set(), config, seed=0, output=tmp_path)
+
+
+@pytest.mark.parametrize("held_back", [0, 2])
+def test_the_last_epoch_is_kept_though_it_is_not_validated(held_back: int, tmp_path: Path) -> None:
+    data = _set(held_back=held_back)
+    task = _task(data)
+    config = TrainerConfig(epochs=3, batch_size=4, wandb="off", validate_every=2)
+    run = fit(task, data, config, seed=0, output=tmp_path)
+    torch.testing.assert_close(load_task(run.last).net.encoder.embed.weight, task.seen[-1])
+    best = 2 * len(task.seen) // 3 if held_back else len(task.seen)
+    torch.testing.assert_close(load_task(run.best).net.encoder.embed.weight, task.seen[best - 1])
+
+
 @pytest.mark.parametrize("ema", [0.0, 1.0, -0.5])
 def test_an_average_that_keeps_all_or_nothing_is_refused(ema: float) -> None:
     with pytest.raises(ValueError, match=str(ema)):

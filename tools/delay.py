@@ -7,7 +7,8 @@ For Mamba, a causal dilated TCN (MS-TCN's layers) and an LSTM, each in one direc
 named when so many further frames have been seen. `all` is the same model in both directions, which
 waits for the whole video. Data, augmentation, optimiser, epochs and batches are the config's; every
 training and validation video is trained on for all epochs, and the test videos are scored once. A
-second call goes on. Writes delay.png (matplotlib), and the figures as JSON to --json.
+second call goes on, and begins anew where the config is another. Writes delay.png (matplotlib), and
+the figures as JSON to --json.
 """
 
 import argparse
@@ -21,8 +22,9 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
+from vidmamba.benchmark.keys import hash_of
 from vidmamba.benchmark.quick import train_quickly
-from vidmamba.benchmark.runs import device_of
+from vidmamba.benchmark.runs import UNIMPORTANT, device_of
 from vidmamba.benchmark.workers import Job, Workers
 from vidmamba.commands.parsing import values_of
 from vidmamba.commands.train import train_segmentation
@@ -87,6 +89,16 @@ def score(values: dict[str, Any], name: str, lookahead: str, seed: int, file: Pa
         "parameters": sum(p.numel() for p in task.net.parameters()),
     }
     write_json(file, record)
+
+
+def key_of(values: dict[str, Any]) -> str:
+    """Return a hash of what the config says of data, network and training, but the split."""
+    content = {part: to_plain(values[part]) for part in ("data", "model", "optim", "loss")}
+    content["trainer"] = to_plain(values["trainer"])
+    content["data"].pop("split")
+    for field in UNIMPORTANT["trainer"]:
+        content["trainer"].pop(field)
+    return hash_of(content)
 
 
 def rows_of(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -193,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for name in options.models:
                     one = {**values, "data": replace(values["data"], split=split)}
                     stem = f"{name.replace(' ', '_')}-{lookahead}-split{split}-seed{seed}"
-                    file = options.out / f"epochs{values['trainer'].epochs}" / f"{stem}.json"
+                    file = options.out / f"config-{key_of(values)}" / f"{stem}.json"
                     files.append(file)
                     job = Job(
                         name=stem, function=score, arguments=(one, name, lookahead, seed, file)

@@ -249,7 +249,9 @@ def parse() -> argparse.Namespace:
 def files_of(options: argparse.Namespace) -> dict[tuple[str, int], Path]:
     """Return where each run leaves its scores, by model and seed: first all models once."""
     gaps = "-".join(map(str, options.gaps))
-    folder = options.out / f"gaps{gaps}-clips{options.clips_seed}-steps{options.steps}"
+    told = f"videos{options.videos}-tests{options.tests}-batch{options.batch_size}"
+    told += f"-steps{options.steps}-{Path(options.weights).name}"
+    folder = options.out / f"gaps{gaps}-clips{options.clips_seed}-{told}"
     return {
         (model, seed): folder / f"{model.replace(' ', '_')}-seed{seed}.json"
         for seed in options.seeds
@@ -260,7 +262,8 @@ def files_of(options: argparse.Namespace) -> dict[tuple[str, int], Path]:
 def do(options: argparse.Namespace) -> None:
     """Embed the clips and train the models that are not done yet."""
     config = errands_of(max(options.gaps), options.videos, options.clips_seed)
-    folder = (options.features or options.out / "features") / f"clips{options.clips_seed}"
+    folder = options.features or options.out / "features"
+    folder = folder / f"clips{options.clips_seed}-{Path(options.weights).name}"
     common = (config, tuple(options.gaps), options.tests, folder)
     trainer = TrainerConfig(batch_size=options.batch_size)
     jobs = [

@@ -9,8 +9,8 @@ on each split and with each seed, and so is each variant, which is the config wi
 With variants, split k takes the one whose models of the other splits name their own test videos
 best (top-1, then the mean log-probability of the true classes; with several labels a video mAP);
 the figures of the chosen ones are the table's. One split has no others: there, the best on the
-validation part is taken, so the config must hold one back. A second call trains what is missing.
-Writes video_classes.json.
+validation part is taken, so the config must hold one back. A second call trains what is missing,
+and anew what another config or option changes. Writes video_classes.json.
 """
 
 import argparse
@@ -28,6 +28,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from vidmamba.benchmark.keys import hash_of
+from vidmamba.benchmark.runs import UNIMPORTANT
 from vidmamba.benchmark.workers import Job, Workers
 from vidmamba.commands.parsing import values_of
 from vidmamba.commands.train import train_classification
@@ -180,6 +182,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def key_of(values: dict[str, Any]) -> str:
+    """Return a hash of what a config and its options say of data, network and training."""
+    content = {part: to_plain(values[part]) for part in ("data", "model", "optim", "trainer")}
+    content["data"].pop("split")
+    for field in UNIMPORTANT["trainer"]:
+        content["trainer"].pop(field)
+    return hash_of(content | {"label_smoothing": values["label_smoothing"]})
+
+
 def train_missing(options: argparse.Namespace) -> Runs:
     """Train what is not there yet, and return what all runs wrote."""
     files: dict[tuple[str, int, int], Path] = {}
@@ -190,7 +201,7 @@ def train_missing(options: argparse.Namespace) -> Runs:
             given += [*shlex.split(options.options), *shlex.split(changes)]
             values = values_of(train_classification, given)
             for split in options.splits:
-                stem = re.sub(r"[^\w.-]+", "_", f"{name}-split{split}-seed{seed}")
+                stem = re.sub(r"[^\w.-]+", "_", f"{name}-split{split}-seed{seed}-{key_of(values)}")
                 file = files[name, split, seed] = options.out / f"{stem}.json"
                 job = Job(name=stem, function=train, arguments=(values, split, seed, file))
                 jobs += [] if file.exists() else [job]

@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         values = options[options.command].as_dict()
         return function(**{name: values[name] for name in signature(function).parameters})
     except (ValueError, OSError) as error:
-        print(f"vidmamba {parsed.command}: {error}", file=sys.stderr)
+        where = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+        print(f"vidmamba {parsed.command}: {error}{where}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on where it can", file=sys.stderr)

@@ -87,6 +87,8 @@ def evaluate_set(
 ) -> Evaluation:
     """Predict every video of a part and score it at the frames that the data's protocol names.
 
+    A video of which none of those is labelled has no score, and is left out.
+
     Args:
         task: the trained model.
         data: holds the part's videos.
@@ -98,7 +100,8 @@ def evaluate_set(
             its likeliest class.
 
     Raises:
-        ValueError: the data is not what the model was trained for, or the part is empty.
+        ValueError: the data is not what the model was trained for, or the part is empty, or none
+            of its videos is labelled.
     """
     task.check_data(data)
     items: Sequence[VideoItem] = getattr(data, part)
@@ -115,7 +118,11 @@ def evaluate_set(
             if decode
             else frames.probabilities.argmax(axis=-1)
         )
-        predicted[item.name], true[item.name] = item.scored(labels, stride=stride)
+        found, expected = item.scored(labels, stride=stride)
+        if len(expected):
+            predicted[item.name], true[item.name] = found, expected
+    if not true:
+        raise ValueError(f"there is nothing to evaluate: no video of the {part} part is labelled")
     scores = score_videos(
         [(predicted[name], true[name]) for name in true],
         convention=rules.convention if rules else convention,

@@ -105,13 +105,27 @@ def fit(
         seed: fixes the order of the videos.
         output: folder of checkpoints and logs.
         collate: makes a batch of videos; by default `collate_of(data)`.
+
+    Raises:
+        ValueError: there is a validation part, and the run would end before it is looked at.
     """
+    if data.validation and config.validate_every > config.epochs:
+        raise ValueError(
+            f"validate_every {config.validate_every}: in {config.epochs} epochs nothing would be "
+            "validated, and no best checkpoint be found"
+        )
     output.mkdir(parents=True, exist_ok=True)
     logger = _make_logger(config, output)
     # two of them: Lightning's own `save_last` writes only where the best one changes
     callbacks: list[Callback] = [
         ModelCheckpoint(
-            output, filename=name, monitor=monitor, mode="max", enable_version_counter=False
+            output,
+            filename=name,
+            monitor=monitor,
+            mode="max",
+            enable_version_counter=False,
+            # left to Lightning, epochs that are not validated leave no checkpoint
+            save_on_train_epoch_end=monitor != "val/score",
         )
         for name, monitor in (("best", "val/score" if data.validation else None), ("last", "step"))
     ]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,10 @@ from PIL import Image
 import vidmamba.benchmark.command as command
 import vidmamba.benchmark.workers as workers
 from vidmamba.benchmark import Protocol, Recipe
+from vidmamba.benchmark.protocol import ChooseBy
 from vidmamba.benchmark.runs import Run, train_run
 from vidmamba.benchmark.workers import Job, Workers
+from vidmamba.cli import main
 from vidmamba.decoding import DecodingConfig
 from vidmamba.metrics import score_videos
 
@@ -133,6 +136,33 @@ def test_what_changes_a_run_makes_a_new_one_and_what_does_not_finds_the_old(
     assert trained == ["probe, split 2, seed 0", "probe, split 3, seed 0"]
 
 
+def test_labels_of_frames_that_only_a_shifted_view_shows_make_a_new_run(
+    run_benchmark: Bench, folder: Folder, trained: list[str]
+) -> None:
+    data = replace(folder.config, stride=3, random_start=True)
+    run_benchmark(data=data)
+    trained.clear()
+    labels = folder.labels["v0"].copy()
+    labels[1::3] = (labels[1::3] + 1) % 3
+    folder.write_labels("v0", labels)  # which splits 2 and 3 train on
+    run_benchmark(data=data)
+    assert trained == ["probe, split 2, seed 0", "probe, split 3, seed 0"]
+
+
+def test_background_makes_a_new_run_where_epochs_are_chosen_by_it_and_there_alone(
+    run_benchmark: Bench, folder: Folder, trained: list[str]
+) -> None:
+    other = replace(folder.config, background=("stir",))
+    run_benchmark()
+    run_benchmark(data=other)
+    assert len(trained) == 3
+    trained.clear()
+    protocol = Protocol(splits=(1,), seeds=(0,))
+    run_benchmark(protocol=protocol)
+    run_benchmark(protocol=protocol, data=other)
+    assert trained == ["probe, split 1, seed 0"] * 2
+
+
 def test_nested_choices_train_without_the_split_and_only_what_is_chosen_is_tested(
     run_benchmark: Bench, trained: list[str]
 ) -> None:
@@ -210,8 +240,8 @@ def test_a_recipe_without_a_whole_seed_is_left_out_and_nothing_is_chosen_across_
     assert "rival: seeds 0." in (out / "benchmark.md").read_text()
 
 
-@pytest.mark.slow
-def test_one_run_that_fails_does_not_cost_the_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_one_run_that_fails_does_not_cost_the_others(count: int, tmp_path: Path) -> None:
     functions: dict[str, Callable[..., object]] = {
         "a": Path.touch,
         "b": Path.unlink,
@@ -222,10 +252,27 @@ def test_one_run_that_fails_does_not_cost_the_others(tmp_path: Path) -> None:
         Job(name=name, function=function, arguments=(tmp_path / name,))
         for name, function in functions.items()
     ]
-    with Workers(2) as pool, pytest.raises(FileNotFoundError) as caught:
+    with Workers(count) as pool, pytest.raises(FileNotFoundError) as caught:
         pool.do(jobs, "try")
     assert caught.value.__notes__[-1] == "in b"
     assert {path.name for path in tmp_path.iterdir()} == {"a", "c", "d"}
+
+
+def test_where_the_first_run_fails_no_other_is_begun_and_the_command_names_it(
+    folder: Folder, tmp_path: Path, trained: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "broken.yaml"
+    config.write_text(
+        f"data: {{root: {folder.root}}}\n"
+        "protocol: {splits: [1, 2, 3], seeds: [0], choose_by: other_splits}\n"
+        "model: {stack: {width: 6, pattern: A}}\n"  # of 6 channels no 4 heads can be made
+        "recipes: {mine: {}}\n"
+        f"output: {tmp_path / 'out'}\n"
+    )
+    assert main(["benchmark", f"--config={config}"]) == 1
+    assert "width 6 must split into 4 heads" in (said := capsys.readouterr().err)
+    assert said.endswith(" (in mine, split 1, seed 0)\n")
+    assert trained == ["mine, split 1, seed 0"]
 
 
 def test_cuts_at_boundaries_are_for_models_that_tell_them(run_benchmark: Bench) -> None:
@@ -269,6 +316,30 @@ def test_side_by_side_finds_what_one_by_one_does(run_benchmark: Bench, tmp_path:
             {"recipes": {"a": Recipe(variants={"b": {"trainer": {"epochs": 0}}})}},
             r"recipes\.a\.variants\.b: .*epochs",
         ),
+        (
+            {"recipes": {"a": Recipe(model={"stack": {"direction": "backwards"}})}},
+            r"a\.model\.stack\.direction: expected one of causal, bidirectional, got 'backwards'",
+        ),
+        (
+            {"recipes": {"a": Recipe(variants={"b": {"loss": {"supervision": "frame"}}})}},
+            r"a\.variants\.b\.loss\.supervision: expected one of frames, transcripts, got 'frame'",
+        ),
+        (
+            {"recipes": {"a": Recipe(model={"stack": {"width": None}})}},
+            r"a\.model\.stack\.width: expected something like 8, got None",
+        ),
+        (
+            {"recipes": {"a": Recipe(model={"stack": None})}},
+            r"a\.model\.stack: expected something like \{'width': 8, .*, got None",
+        ),
+        (
+            {"recipes": {"a": Recipe(model={"stack": {"strides": ["wide"]}})}},
+            r"a\.model\.stack\.strides: expected something like \[1\], got \['wide'\]",
+        ),
+        (
+            {"recipes": {"a": Recipe(trainer={"ema": "much"})}},
+            r"a\.trainer\.ema: expected something like None, got 'much'",
+        ),
         ({"recipes": {"a": Recipe(decodings=("best",))}}, "'best': there are only likeliest"),
         (
             {
@@ -303,6 +374,34 @@ def test_a_protocol_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         run_benchmark(protocol=Protocol(**options))
+
+
+def write_lists(folder: Folder, split: int, train: str, test: str) -> None:
+    for part, numbers in (("train", train), ("test", test)):
+        text = "".join(f"v{number}\n" for number in numbers)
+        (folder.root / f"splits/{part}.split{split}.bundle").write_text(text)
+
+
+@pytest.mark.parametrize("choose_by", ["other_splits", "nested"])
+def test_two_halves_that_test_each_other_leave_nothing_to_choose_by(
+    choose_by: ChooseBy, run_benchmark: Bench, folder: Folder, trained: list[str]
+) -> None:
+    write_lists(folder, 1, "0123", "45678")
+    write_lists(folder, 2, "45678", "0123")
+    with pytest.raises(ValueError, match=r"split 1: of what split 2 trains on, nothing is left"):
+        run_benchmark(protocol=Protocol(splits=(1, 2), seeds=(0,), choose_by=choose_by))
+    assert trained == []
+
+
+def test_a_split_that_tests_only_what_another_tests_has_no_say_in_its_choice(
+    run_benchmark: Bench, folder: Folder, trained: list[str]
+) -> None:
+    write_lists(folder, 2, "12345678", "0")  # split 1 tests v0 as well
+    run_benchmark(
+        protocol=Protocol(splits=(1, 2, 3), seeds=(0,), choose_by="nested"), decodings=DECODINGS
+    )
+    assert "probe, split 3 without test 1, seed 0" in trained
+    assert "probe, split 2 without test 1, seed 0" not in trained
 
 
 def test_choosing_by_a_validation_part_needs_one(

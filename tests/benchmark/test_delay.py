@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from vidmamba.commands.parsing import values_of
+from vidmamba.commands.train import train_segmentation
 from vidmamba.models.segmenter import Segmenter, SegmenterConfig
 
 from .conftest import Folder
@@ -62,6 +64,16 @@ def test_it_prints_a_row_a_model_and_delay_and_a_second_call_trains_nothing(
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
     TOOL["main"](arguments)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.json")} == times
+
+
+def test_what_another_config_would_train_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    def key(*changes: str) -> str:
+        given = ["--data.root=here", "--output=unused", *changes]
+        return str(TOOL["key_of"](values_of(train_segmentation, given)))
+
+    assert key() == key("--data.split=2") == key("--trainer.wandb=off", "--trainer.ribbons=0")
+    others = ["--data.root=there", "--optim.lr=0.1", "--trainer.epochs=3", "--loss.smoothing=0"]
+    assert len({key(), *map(key, others), key("--model.augment.noise=1")}) == 6
 
 
 def test_a_delay_that_is_no_number_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

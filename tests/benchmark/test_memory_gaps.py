@@ -138,6 +138,21 @@ def test_a_row_is_the_mean_over_seeds_and_its_deviation() -> None:
     assert row["spread"] == pytest.approx(50**0.5)
 
 
+def test_runs_of_other_clips_steps_or_weights_lie_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def place(*changes: str) -> Path:
+        arguments = ["memory_gaps.py", "--out=out", "--models", "LSTM", "--seeds", "0", *changes]
+        monkeypatch.setattr(sys, "argv", arguments)
+        [file] = TOOL["files_of"](TOOL["parse"]()).values()
+        assert isinstance(file, Path)
+        return file
+
+    names = ("videos", "tests", "batch_size", "steps", "clips_seed", "weights")
+    assert place() == place("--jobs=3")
+    assert len({place(), *(place(f"--{name}=7") for name in names)}) == 7
+
+
 def test_it_prints_a_row_a_model_and_gap_and_a_second_call_trains_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

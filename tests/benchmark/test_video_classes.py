@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from vidmamba.commands.parsing import values_of
+from vidmamba.commands.train import train_classification
+
 from .conftest import Folder
 
 TOOL = runpy.run_path(str(Path(__file__).resolve().parents[2] / "tools" / "video_classes.py"))
@@ -65,6 +68,16 @@ def test_it_prints_a_line_a_variant_and_a_second_call_trains_nothing(
     assert len(times) == 4
     TOOL["main"](arguments)
     assert {path: path.stat().st_mtime_ns for path in out.glob("*split*.json")} == times
+
+
+def test_what_another_option_would_train_is_not_taken_for_this_ones() -> None:
+    def key(*changes: str) -> str:
+        given = ["--data.root=here", "--output=unused", *changes]
+        return str(TOOL["key_of"](values_of(train_classification, given)))
+
+    assert key() == key("--data.split=2") == key("--trainer.wandb=off")
+    others = ["--model.pool=mean", "--label_smoothing=0.1", "--trainer.epochs=3", "--data.stride=2"]
+    assert len({key(), *map(key, others)}) == 5
 
 
 @pytest.mark.parametrize("variant", ["no name", "config: --model.pool mean", ": --seed 1"])

@@ -111,6 +111,16 @@ def test_a_random_start_shows_training_each_stored_frame_in_one_of_a_videos_view
         assert item.views == (item,)
 
 
+def test_each_view_of_a_video_is_of_the_videos_own_class(folder: Folder) -> None:
+    data = load_mstcn(
+        folder.root, split=1, stride=3, random_start=True, video_class_pattern=r"v(\d)$"
+    )
+    for item in data.train:
+        assert item.shifted
+        named = {tuple(data.video_class_names[k] for k in v.video_labels) for v in item.views}
+        assert named == {(item.name[1:],)}
+
+
 def test_features_stay_on_disk_until_they_are_read(folder: Folder) -> None:
     items = _all(load_mstcn(folder.root, split=1))
     folder.features["v2"] += 1

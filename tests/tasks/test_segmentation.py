@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,16 @@ def test_training_teaches_it_to_remember_the_first_frame(tmp_path: Path) -> None
 
 
 def _losses(labels: list[list[int]], **loss: Any) -> tuple[SegmentationTask, Batch, torch.Tensor]:
-    """A task with every head, a batch, and the loss of a training step on it."""
+    """A task with every head that its loss teaches, a batch, and a training step's loss on it."""
     torch.manual_seed(0)
     small = StackConfig(width=8, depth=1)
     data = labelled_set()
     model = SegmenterConfig(
-        stack=small, refinements=2, refinement=small, boundaries=True, augment=MODEL.augment
+        stack=small,
+        refinements=2,
+        refinement=small,
+        boundaries="supervision" not in loss,
+        augment=MODEL.augment,
     )
     task = make_task(
         data, model=model, optim=OptimConfig(), loss=LossConfig(**loss), data_config={}
@@ -138,6 +143,25 @@ def test_a_boundary_head_gives_one_probability_a_frame() -> None:
     assert raw is not None
     np.testing.assert_allclose(frames.boundaries, raw[0].sigmoid().detach().numpy(), rtol=1e-5)
     assert new_task(labelled_set()).predict_frames(np.zeros((5, 4), np.float32)).boundaries is None
+
+
+def test_a_head_that_nothing_would_teach_is_refused() -> None:
+    data, optim = labelled_set(), OptimConfig()
+    with pytest.raises(ValueError, match=r"model\.boundaries: with .* transcripts nothing tells"):
+        make_task(
+            data,
+            model=replace(MODEL, boundaries=True),
+            optim=optim,
+            loss=LossConfig(supervision="transcripts"),
+            data_config={},
+        )
+    blank = tuple(replace(item, labels=np.full(item.num_frames, -1)) for item in data.train)
+    whole = replace(
+        data, class_names=(), train=blank, validation=(), test=(), video_class_names=("a", "b"),
+        multi_label=True,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="names none; for its 2 classes of whole videos"):
+        make_task(whole, model=MODEL, optim=optim, loss=LossConfig(), data_config={})
 
 
 def test_probabilities_of_each_frame_sum_to_one() -> None:

@@ -14,7 +14,7 @@ class Splits:
 
     Raises:
         ValueError: choices are to be made by a validation part and there is none, or by the other
-            splits' test videos and none of them is left.
+            splits' test videos and none of them is left, or no video to learn from beside them.
     """
 
     def __init__(self, config: DataConfig, protocol: Protocol) -> None:
@@ -25,13 +25,22 @@ class Splits:
             split: replace(config, split=split, validation=share) for split in protocol.splits
         }
         self._sets = {split: load_data(config) for split, config in self.configs.items()}
-        self._evidence = {split: tuple(self._gather(split)) for split in protocol.splits}
-        for split in protocol.splits:
-            if not any(evidence.items for evidence in self.evidence(split)):
+        self._evidence = {
+            split: tuple(one for one in self._gather(split) if one.items)
+            for split in protocol.splits
+        }
+        for split, evidence in self._evidence.items():
+            if not evidence:
                 raise ValueError(
                     f"split {split}: there are no videos to choose by ({protocol.choose_by}); "
                     "set data.validation above 0, or protocol.choose_by to other_splits where "
                     "other splits test other videos"
+                )
+            if alone := [one.model for one in evidence if not one.taught]:
+                raise ValueError(
+                    f"split {split}: of what split {alone[0]} trains on, nothing is left to learn "
+                    f"from without split {split}'s test videos ({protocol.choose_by}); name three "
+                    "splits of the data or more, or set protocol.choose_by to validation"
                 )
 
     def data(self, split: int, without: int | None = None) -> LabelledSet:
@@ -45,7 +54,7 @@ class Splits:
         return {item.name for item in self._sets[split].test}
 
     def evidence(self, split: int) -> tuple["Evidence", ...]:
-        """Return what the choices for a split are made by."""
+        """Return what the choices for a split are made by, none of it without a video."""
         return self._evidence[split]
 
     def _gather(self, split: int) -> Iterator["Evidence"]:

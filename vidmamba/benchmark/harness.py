@@ -90,7 +90,7 @@ class Harness:
             for split in self.protocol.splits
             for one in self.splits.evidence(split)
             for look in (self._look(option, one, seed) for option in options)
-            if self._is_a_choice and one.items
+            if self._is_a_choice
         }
         return [look for look in looks.values() if not look.done]
 

@@ -17,9 +17,9 @@ def hash_of(content: Any) -> str:
 
 
 def labels_key(items: Iterable[VideoItem]) -> str:
-    """Return a hash of videos' names and frame labels."""
+    """Return a hash of videos' names and frame labels, those of shifted views too."""
     digest = hashlib.sha256()
-    for item in items:
+    for item in (view for video in items for view in video.views):
         digest.update(f"{item.name}\n".encode())
         digest.update(np.ascontiguousarray(item.labels, dtype="<i8").tobytes())
     return digest.hexdigest()[:16]

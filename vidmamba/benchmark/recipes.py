@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from vidmamba.config import Config, from_plain, to_plain
 from vidmamba.models.segmenter import SegmenterConfig
@@ -135,36 +136,40 @@ def override(settings: Config, changes: Mapping[str, Any], *, at: str) -> Config
     Raises:
         ValueError: a key that no config has, or a value of another kind than the field's.
     """
-    merged = _merge(to_plain(settings), changes, at)
+    merged = _merge(type(settings), to_plain(settings), changes, at)
     try:
         return from_plain(type(settings), merged)
     except ValueError as error:
         raise ValueError(f"{at}: {error}") from error
 
 
-def _merge(base: dict[str, Any], changes: Mapping[str, Any], at: str) -> dict[str, Any]:
-    merged = dict(base)
+def _merge(kind: Any, base: dict[str, Any], changes: Mapping[str, Any], at: str) -> dict[str, Any]:
+    merged, types = dict(base), get_type_hints(kind)
     for key, value in changes.items():
         here = f"{at}.{key}"
         if key not in base:
             raise ValueError(f"{here}: there is no such option; there are {', '.join(base)}")
-        merged[key] = (
-            _merge(base[key], value, here)
-            if isinstance(base[key], dict) and isinstance(value, Mapping)
-            else _checked(base[key], value, here)
-        )
+        if is_dataclass(types[key]) and isinstance(value, Mapping):
+            merged[key] = _merge(types[key], base[key], value, here)
+        elif _fits(types[key], value):
+            merged[key] = value
+        elif get_origin(types[key]) is Literal:
+            known = ", ".join(map(str, get_args(types[key])))
+            raise ValueError(f"{here}: expected one of {known}, got {value!r}")
+        else:
+            raise ValueError(f"{here}: expected something like {base[key]!r}, got {value!r}")
     return merged
 
 
-def _checked(old: Any, new: Any, at: str) -> Any:
-    """Refuse a value of another kind than the one it replaces; null can be any kind."""
-    number = (int, float)
-    alike = (
-        old is None
-        or new is None
-        or (isinstance(new, type(old)) and isinstance(old, bool) == isinstance(new, bool))
-        or (isinstance(old, float) and isinstance(new, number) and not isinstance(new, bool))
-    )
-    if not alike:
-        raise ValueError(f"{at}: expected something like {old!r}, got {new!r}")
-    return new
+def _fits(kind: Any, value: Any) -> bool:
+    """Whether a plain value may be that of a field of a type; a whole number is a float, too."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return any(value == one and type(value) is type(one) for one in arguments)
+    if origin in (Union, UnionType):
+        return any(_fits(one, value) for one in arguments)
+    if origin is tuple:
+        return isinstance(value, list | tuple) and all(_fits(arguments[0], one) for one in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is (NoneType if kind is None else kind)

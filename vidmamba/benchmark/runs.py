@@ -29,7 +29,8 @@ UNIMPORTANT = {
     "trainer": {"accelerator", "wandb", "project", "ribbons"},
     "data": {"root", "store", "evaluation_stride", "background"},
 }
-"""Fields that do not change what a run learns: a run is found again when they change."""
+"""Fields that do not change what a run learns: a run is found again when they change. What is
+background counts as the data has it (`Run.key`), whoever says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,8 @@ class Run:
             "validation": labels_key(data.validation),
             "test": [item.name for item in data.test],
         }
+        if data.validation:  # the epoch is chosen by scores that leave it out
+            content["background"] = data.background
         return hash_of(content)
 
 

@@ -86,13 +86,25 @@ class Workers:
             def tell(job: Job) -> None:
                 bar.update(line, advance=1, at=job.name)
 
-            if self.count == 1:
-                for job in jobs:
-                    if until is None or time.monotonic() < until:
-                        job.function(*job.arguments)
-                        tell(job)
-            else:
-                self._do_apart(jobs, tell, until)
+            do = self._do_here if self.count == 1 else self._do_apart
+            do(jobs, tell, until)
+
+    def _do_here(
+        self, jobs: Sequence[Job], tell: Callable[[Job], None], until: float | None
+    ) -> None:
+        done, troubles = 0, []
+        for job in jobs:
+            try:
+                if _do_by(until, job):
+                    done += 1
+                    tell(job)
+            except Exception as error:  # whatever a job raised: kept till the others are done
+                error.add_note(f"in {job.name}")
+                troubles.append(error)
+                if not done:  # they will all fail
+                    break
+        if troubles:
+            raise troubles[0]
 
     def _do_apart(
         self, jobs: Sequence[Job], tell: Callable[[Job], None], until: float | None

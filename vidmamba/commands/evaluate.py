@@ -49,7 +49,8 @@ def evaluate(
         part: Which videos are scored; test ones were never chosen by.
         convention: per_video averages each video's score (Lea et al. 2017); pooled counts the
             segments of all videos together (MS-TCN).
-        compat: A published evaluator to score exactly as, by name; it settles the convention too.
+        compat: A published evaluator to score exactly as, by name; it settles the convention too
+            (segmentation, both).
         decoding: How a segmentation model's frames get their labels; what it learns from are the
             training videos.
         out: File for the scores, as JSON.
@@ -59,6 +60,11 @@ def evaluate(
     if not isinstance(task, SegmentationTask | ClassificationTask | CaptioningTask):
         raise ValueError(f"{checkpoint}: no evaluation for a model of {task.hparams['kind']}")
     decode = decoder_of(task, decoding, checkpoint)
+    if not isinstance(task, SegmentationTask) and (compat or convention != "per_video"):
+        option = "compat" if compat else "convention"
+        raise ValueError(f"--{option} is for segmentation; {checkpoint} is of {task.kind}")
+    if not isinstance(task, CaptioningTask) and submission is not None:
+        raise ValueError(f"--submission is for captions; {checkpoint} writes none")
     source = _data_of(config) if config else from_plain(DataConfig, task.data)
     data = load_data(source)
     evaluation: Evaluation | ClassEvaluation | CaptionEvaluation
@@ -78,9 +84,7 @@ def evaluate(
             console.print(score_table({"right, %": evaluation.who_did_what}, title="Who did what"))
         for line in KNOWN_DIFFERENCES:
             console.print(f"{line}.", highlight=False, soft_wrap=True)
-    if submission is not None:
-        if not isinstance(evaluation, CaptionEvaluation):
-            raise ValueError(f"--submission is for captions; {checkpoint} writes none")
+    if submission is not None and isinstance(evaluation, CaptionEvaluation):
         sent = as_evaluated(evaluation.predicted)
         write_submission(sent, submission, external_data=_backbone_of(task))
     if out is not None:

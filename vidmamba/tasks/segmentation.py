@@ -179,7 +179,21 @@ def make_task(
     loss: LossConfig,
     data_config: dict[str, Any],
 ) -> SegmentationTask:
-    """Build a task for this data, its features standardised by the training frames."""
+    """Build a task for this data, its features standardised by the training frames.
+
+    Raises:
+        ValueError: the data names no class of frames, or nothing would teach the boundary head.
+    """
+    if not data.class_names:
+        raise ValueError(
+            "segmentation needs a class of frames or more, and this data set names none; for its "
+            f"{len(data.video_class_names)} classes of whole videos, set task to classification"
+        )
+    if model.boundaries and loss.supervision == "transcripts":
+        raise ValueError(
+            "model.boundaries: with loss.supervision transcripts nothing tells where segments "
+            "begin, and the head would never learn it; leave it off, or train on frames"
+        )
     task = SegmentationTask(
         model=to_plain(model),
         optim=to_plain(optim),
