@@ -47,8 +47,6 @@ def mamba1(
     keep_state: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return a mixer's outputs (B, T, D) and, if kept, the states that it ends in."""
-    # kernels take addresses for rows that lie together
-    conv, scan, offsets = (None if t is None else t.contiguous() for t in (conv, scan, offsets))
     if torch.is_autocast_enabled(x.device.type):
         # what autocast does for each linear layer, done once: the backward pass needs the same
         dtype = torch.get_autocast_dtype(x.device.type)
@@ -58,7 +56,7 @@ def mamba1(
         )  # fmt: skip
     # an exported program must not depend on the number of chunks; without, they are computed again
     grads = torch.is_grad_enabled() and not torch.compiler.is_exporting()
-    # kernels see addresses alone
+    # kernels see addresses alone, for rows that lie together
     given = (t if t is None else t.contiguous() for t in (*weights[:-1], conv, scan, offsets))
     y, conv, scan, *_ = apply(_Mamba1, x, *given, reverse, keep_state, grads)
     # a node of its own, so that y is let go of before the rest of the backward pass begins

@@ -41,15 +41,13 @@ def mamba2(
     keep_state: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return a mixer's outputs (B, T, D) and, if kept, the states that it ends in."""
-    # kernels take addresses for rows that lie together
-    conv, scan, offsets = (None if t is None else t.contiguous() for t in (conv, scan, offsets))
     if torch.is_autocast_enabled(x.device.type):
         # what autocast does for each linear layer, done once: the backward pass needs the same
         dtype = torch.get_autocast_dtype(x.device.type)
         cast = {"in_proj": weights.in_proj.to(dtype), "out_proj": weights.out_proj.to(dtype)}
         x, weights = x.to(dtype), weights._replace(**cast)
     how = (groups, reverse, keep_state, torch.is_grad_enabled())
-    # kernels see addresses alone
+    # kernels see addresses alone, for rows that lie together
     *inside, norm, out_proj = (w.contiguous() for w in weights)
     given = (t if t is None else t.contiguous() for t in (conv, scan, offsets))
     y, conv, scan, *_ = apply(_Mamba2, x, *inside, *given, *how)
