@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import vidmamba.benchmark.command as command
 from vidmamba.benchmark import Protocol, Recipe, benchmark
+from vidmamba.benchmark.runs import Run, train_run
 from vidmamba.data import DataConfig
 from vidmamba.decoding import DecodingConfig
 from vidmamba.models.augment import AugmentConfig
@@ -98,3 +100,16 @@ def run_benchmark(folder: Folder, tmp_path: Path) -> Callable[..., Path]:
         return output
 
     return run
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the runs that were trained, as they are."""
+    names: list[str] = []
+
+    def train(run: Run, folder: Path, **options: Any) -> None:
+        names.append(run.name)
+        train_run(run, folder, **options)
+
+    monkeypatch.setattr(command, "train_run", train)
+    return names

@@ -14,9 +14,6 @@ from PIL import Image
 import vidmamba.benchmark.command as command
 import vidmamba.benchmark.workers as workers
 from vidmamba.benchmark import Protocol, Recipe
-from vidmamba.benchmark.protocol import ChooseBy
-from vidmamba.benchmark.runs import Run, train_run
-from vidmamba.benchmark.workers import Job, Workers
 from vidmamba.cli import main
 from vidmamba.decoding import DecodingConfig
 from vidmamba.metrics import score_videos
@@ -24,19 +21,6 @@ from vidmamba.metrics import score_videos
 from .conftest import DECODINGS, SPLITS, Folder
 
 Bench = Callable[..., Path]
-
-
-@pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the runs that were trained, as they are."""
-    names: list[str] = []
-
-    def train(run: Run, folder: Path, **options: Any) -> None:
-        names.append(run.name)
-        train_run(run, folder, **options)
-
-    monkeypatch.setattr(command, "train_run", train)
-    return names
 
 
 def arrays_in(path: Path) -> dict[str, np.ndarray]:
@@ -240,24 +224,6 @@ def test_a_recipe_without_a_whole_seed_is_left_out_and_nothing_is_chosen_across_
     assert "rival: seeds 0." in (out / "benchmark.md").read_text()
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_one_run_that_fails_does_not_cost_the_others(count: int, tmp_path: Path) -> None:
-    functions: dict[str, Callable[..., object]] = {
-        "a": Path.touch,
-        "b": Path.unlink,
-        "c": Path.touch,
-        "d": Path.touch,
-    }
-    jobs = [
-        Job(name=name, function=function, arguments=(tmp_path / name,))
-        for name, function in functions.items()
-    ]
-    with Workers(count) as pool, pytest.raises(FileNotFoundError) as caught:
-        pool.do(jobs, "try")
-    assert caught.value.__notes__[-1] == "in b"
-    assert {path.name for path in tmp_path.iterdir()} == {"a", "c", "d"}
-
-
 def test_where_the_first_run_fails_no_other_is_begun_and_the_command_names_it(
     folder: Folder, tmp_path: Path, trained: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -357,56 +323,3 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(
     with pytest.raises(ValueError, match=message):
         run_benchmark(**changes)
     assert trained == []
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"choose_by": "nested"}, "needs two splits or more"),
-        ({"seeds": (1, 1)}, r"seeds must be different numbers, got \[1, 1\]"),
-        ({"splits": ()}, r"splits must be different numbers, got \[\]"),
-        ({"choose_seeds": 6}, "got 6 of 5"),
-        ({"published": "breakfast"}, "one of 50salads_mid, gtea, got 'breakfast'"),
-    ],
-)
-def test_a_protocol_that_cannot_be_is_refused(
-    options: dict[str, Any], message: str, run_benchmark: Bench
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        run_benchmark(protocol=Protocol(**options))
-
-
-def write_lists(folder: Folder, split: int, train: str, test: str) -> None:
-    for part, numbers in (("train", train), ("test", test)):
-        text = "".join(f"v{number}\n" for number in numbers)
-        (folder.root / f"splits/{part}.split{split}.bundle").write_text(text)
-
-
-@pytest.mark.parametrize("choose_by", ["other_splits", "nested"])
-def test_two_halves_that_test_each_other_leave_nothing_to_choose_by(
-    choose_by: ChooseBy, run_benchmark: Bench, folder: Folder, trained: list[str]
-) -> None:
-    write_lists(folder, 1, "0123", "45678")
-    write_lists(folder, 2, "45678", "0123")
-    with pytest.raises(ValueError, match=r"split 1: of what split 2 trains on, nothing is left"):
-        run_benchmark(protocol=Protocol(splits=(1, 2), seeds=(0,), choose_by=choose_by))
-    assert trained == []
-
-
-def test_a_split_that_tests_only_what_another_tests_has_no_say_in_its_choice(
-    run_benchmark: Bench, folder: Folder, trained: list[str]
-) -> None:
-    write_lists(folder, 2, "12345678", "0")  # split 1 tests v0 as well
-    run_benchmark(
-        protocol=Protocol(splits=(1, 2, 3), seeds=(0,), choose_by="nested"), decodings=DECODINGS
-    )
-    assert "probe, split 3 without test 1, seed 0" in trained
-    assert "probe, split 2 without test 1, seed 0" not in trained
-
-
-def test_choosing_by_a_validation_part_needs_one(
-    run_benchmark: Bench, folder: Folder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Folder, "validation", 0.0)
-    with pytest.raises(ValueError, match=r"no videos to choose by .*data\.validation above 0"):
-        run_benchmark(protocol=Protocol(splits=(1, 2)))
