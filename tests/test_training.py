@@ -77,7 +77,7 @@ def test_the_kept_weights_are_the_running_average_of_all_steps(tmp_path: Path) -
     average = task.seen[0]
     for weights in task.seen[1:]:
         average = 0.8 * average + 0.2 * weights
-    kept = load_task(run.last).net.encoder.embed.weight
+    kept = load_task(run.last, device="cpu").net.encoder.embed.weight
     torch.testing.assert_close(kept, average, rtol=1e-5, atol=1e-7)
     assert not torch.allclose(kept, task.seen[-1], atol=1e-4)
 
@@ -92,14 +92,19 @@ def test_without_averaging_the_last_weights_are_kept(tmp_path: Path) -> None:
         seed=0,
         output=tmp_path,
     )
-    torch.testing.assert_close(load_task(run.last).net.encoder.embed.weight, task.seen[-1])
+    torch.testing.assert_close(
+        load_task(run.last, device="cpu").net.encoder.embed.weight, task.seen[-1]
+    )
 
 
 def test_where_nothing_is_held_back_the_best_checkpoint_is_the_last(tmp_path: Path) -> None:
     data = _set(held_back=0)
     config = TrainerConfig(epochs=2, batch_size=4, wandb="off")
     run = fit(_task(data), data, config, seed=0, output=tmp_path)
-    best, last = load_task(run.best).state_dict(), load_task(run.last).state_dict()
+    best, last = (
+        load_task(run.best, device="cpu").state_dict(),
+        load_task(run.last, device="cpu").state_dict(),
+    )
     assert all(torch.equal(best[name], last[name]) for name in last)
 
 
@@ -115,9 +120,13 @@ def test_the_last_epoch_is_kept_though_it_is_not_validated(held_back: int, tmp_p
     task = _task(data)
     config = TrainerConfig(epochs=3, batch_size=4, wandb="off", validate_every=2)
     run = fit(task, data, config, seed=0, output=tmp_path)
-    torch.testing.assert_close(load_task(run.last).net.encoder.embed.weight, task.seen[-1])
+    torch.testing.assert_close(
+        load_task(run.last, device="cpu").net.encoder.embed.weight, task.seen[-1]
+    )
     best = 2 * len(task.seen) // 3 if held_back else len(task.seen)
-    torch.testing.assert_close(load_task(run.best).net.encoder.embed.weight, task.seen[best - 1])
+    torch.testing.assert_close(
+        load_task(run.best, device="cpu").net.encoder.embed.weight, task.seen[best - 1]
+    )
 
 
 @pytest.mark.parametrize("ema", [0.0, 1.0, -0.5])

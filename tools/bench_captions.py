@@ -80,9 +80,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    task = load_captioning_task(options.checkpoint).to(device)
-    name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+    task = load_captioning_task(options.checkpoint)
+    name = torch.cuda.get_device_name() if task.device.type == "cuda" else "CPU"
     print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -24,12 +24,13 @@ import numpy as np
 
 from vidmamba.benchmark.keys import hash_of
 from vidmamba.benchmark.quick import train_quickly
-from vidmamba.benchmark.runs import UNIMPORTANT, device_of
+from vidmamba.benchmark.runs import UNIMPORTANT
 from vidmamba.benchmark.workers import Job, Workers
 from vidmamba.commands.parsing import values_of
 from vidmamba.commands.train import train_segmentation
 from vidmamba.config import to_plain
 from vidmamba.data import load_data
+from vidmamba.device import device_of
 from vidmamba.evaluation import evaluate_set
 from vidmamba.features.files import write_json
 from vidmamba.models.segmenter import SegmenterConfig

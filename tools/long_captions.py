@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from vidmamba.benchmark.runs import device_of
 from vidmamba.benchmark.workers import Job, Workers
 from vidmamba.caption_evaluation import evaluate_captions
 from vidmamba.config import differences
@@ -179,7 +178,7 @@ def score(
     start = time.perf_counter()
     run = fit(task, data, trainer, seed=seed, output=file.with_suffix(""), collate=task.collate)
     seconds = time.perf_counter() - start
-    trained = load_captioning_task(run.best).to(device_of(trainer.accelerator))
+    trained = load_captioning_task(run.best, device=trainer.accelerator)
     found = evaluate_captions(trained, data, part=part)
     record = {
         "model": model,

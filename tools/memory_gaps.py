@@ -37,9 +37,9 @@ from vidmamba.benchmark.memory_clips import (
     training_clips,
 )
 from vidmamba.benchmark.quick import train_quickly
-from vidmamba.benchmark.runs import device_of
 from vidmamba.benchmark.workers import Job, Workers
 from vidmamba.datasets.errands import ErrandsConfig
+from vidmamba.device import device_of
 from vidmamba.evaluation import evaluate_set
 from vidmamba.features.files import write_json
 from vidmamba.models.augment import AugmentConfig

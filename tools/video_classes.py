@@ -72,7 +72,6 @@ def train(values: dict[str, Any], split: int, seed: int, file: Path) -> None:
         run = fit(task, data, replace(values["trainer"], wandb="off"), seed=seed, output=folder)
     best = load_checkpoint(run.best)
     assert isinstance(best, ClassificationTask)
-    best.to("cuda" if torch.cuda.is_available() else "cpu")
     held_out: tuple[Part, ...] = ("validation", "test")
     parts = [part for part in held_out if getattr(data, part)]
     record: dict[str, Any] = {

@@ -71,7 +71,7 @@ def test_it_learns_to_name_held_out_videos(tmp_path: Path, multi_label: bool) ->
     data = _set(multi_label=multi_label)
     config = TrainerConfig(epochs=12, batch_size=8, wandb="off")
     run = fit(_task(data), data, config, seed=0, output=tmp_path)
-    task = load_checkpoint(run.last)
+    task = load_checkpoint(run.last, device="cpu")
     assert isinstance(task, ClassificationTask)
     assert task.video_class_names == data.video_class_names
     right = 0

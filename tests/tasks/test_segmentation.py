@@ -76,7 +76,7 @@ def test_training_teaches_it_to_remember_the_first_frame(tmp_path: Path) -> None
     assert trainer.callback_metrics["val/accuracy"] > 90
     checkpoint = tmp_path / "model.ckpt"
     trainer.save_checkpoint(checkpoint)
-    again = load_task(checkpoint)
+    again = load_task(checkpoint, device="cpu")
     assert again.class_names == ("empty", "full")
     for item in data.test:
         probabilities = task.probabilities(item.read_features())

@@ -14,11 +14,12 @@ from vidmamba import __version__
 from vidmamba.benchmark.code import code_key
 from vidmamba.benchmark.keys import hash_of
 from vidmamba.benchmark.quick_captions import train_captioner_quickly
-from vidmamba.benchmark.runs import UNIMPORTANT, device_of
+from vidmamba.benchmark.runs import UNIMPORTANT
 from vidmamba.caption_inference import caption_items
 from vidmamba.config import to_plain
 from vidmamba.data import DataConfig, load_data
 from vidmamba.datasets.records import LabelledSet
+from vidmamba.device import device_of
 from vidmamba.features.files import write_json
 from vidmamba.models.captioner import CaptionerConfig
 from vidmamba.models.generation import GenerationConfig

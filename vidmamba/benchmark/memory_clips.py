@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float16, Float32, Int
 from torch import Tensor
 
-from vidmamba.benchmark.runs import device_of
 from vidmamba.datasets.errands.config import ErrandsConfig
 from vidmamba.datasets.errands.grammar import write_script
 from vidmamba.datasets.errands.plan import plan_clips
@@ -24,6 +23,7 @@ from vidmamba.datasets.errands.script import (
     frame_labels,
 )
 from vidmamba.datasets.records import UNLABELLED, LabelledSet, VideoItem
+from vidmamba.device import device_of
 from vidmamba.features.embed import place_backbone
 from vidmamba.features.files import written_whole
 from vidmamba.models.backbone import BackboneConfig, FrozenBackbone

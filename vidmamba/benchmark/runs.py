@@ -21,6 +21,7 @@ from vidmamba.benchmark.weak import place_orders
 from vidmamba.config import to_plain
 from vidmamba.data import DataConfig, load_data
 from vidmamba.datasets.records import LabelledSet, VideoItem
+from vidmamba.device import device_of
 from vidmamba.tasks.checkpoints import load_task
 from vidmamba.tasks.segmentation import FramePrediction, SegmentationTask, make_task
 from vidmamba.training import fit, seed_everything
@@ -153,7 +154,7 @@ def train_run(run: Run, folder: Path, *, jobs: int, keep_checkpoint: bool) -> No
     with (folder / "train.log").open("w") as log, redirect_stderr(log):
         if data.validation:  # the epoch is chosen by it
             trained = fit(task, data, settings.trainer, seed=run.seed, output=folder)
-            task = load_task(trained.best).to(device)
+            task = load_task(trained.best, device=device)
             trained.last.unlink()
         else:
             train_quickly(task, data.train, settings.trainer, seed=run.seed, device=device)
@@ -180,11 +181,6 @@ def train_run(run: Run, folder: Path, *, jobs: int, keep_checkpoint: bool) -> No
     if not keep_checkpoint:
         (folder / "best.ckpt").unlink(missing_ok=True)
     RunFiles(folder).write(record, found)
-
-
-def device_of(accelerator: str) -> str:
-    """Return where a trainer with this accelerator trains."""
-    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _label(task: SegmentationTask, data: LabelledSet) -> tuple[dict[str, FramePrediction], float]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from vidmamba.device import device_of
 from vidmamba.features.key import feature_key
 from vidmamba.features.store import StoredFeatures
 from vidmamba.models.backbone import BackboneConfig, FrozenBackbone
@@ -148,6 +149,4 @@ def place_backbone(
     """Build a backbone if need be; ``auto`` is CUDA where there is one, else the CPU."""
     if isinstance(backbone, FrozenBackbone):
         return backbone if device == "auto" else backbone.to(device)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return FrozenBackbone(backbone).to(device)
+    return FrozenBackbone(backbone).to(device_of(device))

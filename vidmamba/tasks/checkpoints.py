@@ -7,6 +7,7 @@ import lightning as L
 import torch
 
 from vidmamba import __version__
+from vidmamba.device import device_of
 from vidmamba.tasks.captioning import CaptioningTask
 from vidmamba.tasks.classification import ClassificationTask
 from vidmamba.tasks.segmentation import SegmentationTask
@@ -16,12 +17,15 @@ TASKS: dict[str, type[L.LightningModule]] = {
 }
 
 
-def load_checkpoint(checkpoint: Path, *, kind: str | None = None) -> L.LightningModule:
-    """Load a trained task onto the CPU.
+def load_checkpoint(
+    checkpoint: Path, *, kind: str | None = None, device: str = "auto"
+) -> L.LightningModule:
+    """Load a trained task.
 
     Args:
         checkpoint: the file.
         kind: of the task, a key of `TASKS`; None for any.
+        device: where it shall run, as `device_of` takes it: by default on the GPU if there is one.
 
     Raises:
         ValueError: the file is missing, or is no checkpoint of this package, or of a version with
@@ -40,7 +44,7 @@ def load_checkpoint(checkpoint: Path, *, kind: str | None = None) -> L.Lightning
         if kind in (None, found):
             task = TASKS[found](**values)
             task.load_state_dict(weights)
-            return task.eval()
+            return task.to(device_of(device)).eval()
     except (RuntimeError, KeyError, TypeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{checkpoint}: not a vidmamba checkpoint ({reason})") from error
@@ -52,23 +56,23 @@ def load_checkpoint(checkpoint: Path, *, kind: str | None = None) -> L.Lightning
     raise ValueError(f"{checkpoint}: a {found} model; this needs a {kind} model")
 
 
-def load_task(checkpoint: Path) -> SegmentationTask:
-    """Load a trained segmentation task onto the CPU.
+def load_task(checkpoint: Path, *, device: str = "auto") -> SegmentationTask:
+    """Load a trained segmentation task, as `load_checkpoint` does.
 
     Raises:
         ValueError: as `load_checkpoint`.
     """
-    task = load_checkpoint(checkpoint, kind=SegmentationTask.kind)
+    task = load_checkpoint(checkpoint, kind=SegmentationTask.kind, device=device)
     assert isinstance(task, SegmentationTask)
     return task
 
 
-def load_captioning_task(checkpoint: Path) -> CaptioningTask:
-    """Load a trained captioning task onto the CPU.
+def load_captioning_task(checkpoint: Path, *, device: str = "auto") -> CaptioningTask:
+    """Load a trained captioning task, as `load_checkpoint` does.
 
     Raises:
         ValueError: as `load_checkpoint`.
     """
-    task = load_checkpoint(checkpoint, kind=CaptioningTask.kind)
+    task = load_checkpoint(checkpoint, kind=CaptioningTask.kind, device=device)
     assert isinstance(task, CaptioningTask)
     return task
