@@ -30,8 +30,8 @@ from vidmamba.kernels.selective_scan.kernel_rows import (
 )
 
 SLICE = tl.constexpr(4)  # states that are walked or left out together
-# binary logarithm of the decay past which a frame is out of the chunk end's reach
-REACH = tl.constexpr(-40.0)
+# binary logarithms of the decay past which a frame is out of the chunk end's reach
+REACH, REACH_OF_HALF = tl.constexpr(-40.0), tl.constexpr(-30.0)
 
 
 @jit
@@ -63,13 +63,15 @@ def chunk_ends_kernel(
     p_values, p_delta, p_z = values + row * D, delta + row * D, z + row * D
     p_rows = rows + chunk.to(tl.int64) * frames * ROWS
     shift = load_row(bias, d, real, HAS_BIAS, NATIVE)
-    rates, slowest, found = (), (), ()
+    reach: tl.constexpr = REACH if PRECISE else REACH_OF_HALF
+    rates, slowest, found, slowest_of_all = (), (), (), -1e30
     for k in tl.static_range(ROWS // SLICE):
         known = (n + k * SLICE < N)[:, None] & real[None, :]
         rate = load(a, (n + k * SLICE)[:, None] * width + d[None, :], known, NATIVE)
         rate = tl.where(known, rate, -1e30)
         rates, found = rates + (rate,), found + (rate * 0.0,)  # noqa: RUF005
         slowest = slowest + (tl.max(tl.max(rate, axis=0), axis=0),)  # noqa: RUF005
+        slowest_of_all = tl.maximum(slowest_of_all, slowest[k])
     total = d * 0.0
     last_tile = (count - 1) // TILE
     room = find_rows(1, TILE, ROWS, NATIVE)
@@ -81,7 +83,8 @@ def chunk_ends_kernel(
         load_raw(p_values, at, real, EVEN, NATIVE),
     )
     gate_ahead = load_raw(p_z, at, real, EVEN, NATIVE) if HAS_Z else value_ahead
-    for walked in range(last_tile + 1):
+    walked, nearest = 0, 0.0
+    while walked <= last_tile and (not SOFTPLUS or nearest * slowest_of_all > reach):
         tile = walked if BACKWARD else last_tile - walked
         t = tile * TILE
         raw, x = raw_ahead.to(tl.float32), value_ahead.to(tl.float32)
@@ -96,7 +99,7 @@ def chunk_ends_kernel(
             x *= gate * sigmoid(gate, NATIVE)
         if not BACKWARD:
             x *= step
-        nearest, spans = tl.min(total, axis=0), ()
+        spans = ()
         for r in tl.static_range(TILE):
             after = total + row_of(step, i, r if BACKWARD else TILE - 1 - r)
             spans = spans + (after if BACKWARD else total,)  # noqa: RUF005
@@ -108,7 +111,7 @@ def chunk_ends_kernel(
         walked_on = ()
         for k in tl.static_range(ROWS // SLICE):
             end = found[k]
-            if not SOFTPLUS or nearest * slowest[k] > REACH:
+            if not SOFTPLUS or nearest * slowest[k] > reach:
                 for r in tl.static_range(TILE):
                     q = r if BACKWARD else TILE - 1 - r
                     row_q = read_row(at_rows, q, n + k * SLICE, lane, ROWS, NATIVE)
@@ -116,6 +119,8 @@ def chunk_ends_kernel(
                     end += decay * (row_of(x, i, q)[None, :] * row_q)
             walked_on = walked_on + (end,)  # noqa: RUF005
         found = walked_on
+        nearest, walked = tl.min(total, axis=0), walked + 1
+    await_rows(room, NATIVE)
     for k in tl.static_range(ROWS // SLICE):
         p_end = ends + chunk.to(tl.int64) * end_plane
         store_states(p_end, found[k], n + k * SLICE, d, width, N, NATIVE)
