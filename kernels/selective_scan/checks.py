@@ -10,10 +10,13 @@ MAX_STATES = 256
 CPU_LANES = 16  # widths of state buffers are multiples of it
 CPU_CHUNK = 32
 CUDA_LANES = 64
-CUDA_CHUNKS = (32, 64, 128, 256, 512)
+CUDA_CHUNKS = (32, 64, 128, 192, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 2048)
+# float32's states would lose accuracy over more steps
+CUDA_LONGEST_OF_FLOAT32 = 512
 CUDA_SEGMENT = 64  # frames between the states that are kept for the gradients
-# chunks times blocks of channels that keep a GPU of 132 multiprocessors busy
-CUDA_PROGRAMS = 1024
+CUDA_BLOCK = 32  # channels of a program
+# programs that a GPU of 132 multiprocessors runs at a time, sixteen on each
+CUDA_PROGRAMS = 132 * 16
 
 
 class Chunks(NamedTuple):
@@ -26,14 +29,16 @@ class Chunks(NamedTuple):
 
 
 def cut(u: Tensor, offsets: Tensor | None, device: str) -> Chunks:
-    """Choose the chunks for a device: many enough to fill it, few enough to be combined fast."""
+    """Choose the chunks for a device: as long as may be, and no more than run at a time."""
     batch, frames, width = u.shape
     if device == "cpu":
         size, lanes = CPU_CHUNK, CPU_LANES
     else:
         size, lanes = CUDA_CHUNKS[0], CUDA_LANES
         for larger in CUDA_CHUNKS[1:]:
-            if batch * frames * width >= larger * lanes * CUDA_PROGRAMS:
+            programs = batch * -(-frames // size) * -(-width // CUDA_BLOCK)
+            short = u.dtype != torch.float32 or larger <= CUDA_LONGEST_OF_FLOAT32
+            if programs > CUDA_PROGRAMS and size < frames and short:
                 size = larger
     videos = batch if offsets is None else offsets.shape[0] - 1
     total = batch * -(-frames // size) if offsets is None else frames // size + videos

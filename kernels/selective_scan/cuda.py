@@ -58,7 +58,7 @@ def launch_forward(
     )  # fmt: skip
     final = u.new_empty(videos, channels, num_states, dtype=torch.float32)
     initial = states_in(initial_state, width)
-    combine(setting, setting.rates[0], ends, sums, initial, states, kept, final, channels, False)
+    combine(setting, ends, sums, initial, states, kept, final, channels, False)
     del ends, sums
     y = torch.empty_like(u)
     outputs_kernel[grid](

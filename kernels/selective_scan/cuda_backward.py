@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vidmamba.kernels.selective_scan.checks import CUDA_LANES, count_videos, cut
+from vidmamba.kernels.selective_scan.checks import CUDA_SEGMENT, count_videos, cut
 from vidmamba.kernels.selective_scan.cuda import launch_forward
 from vidmamba.kernels.selective_scan.kernel_backward import sums_kernel
 from vidmamba.kernels.selective_scan.kernel_ends import chunk_ends_kernel
@@ -15,6 +15,7 @@ from vidmamba.kernels.selective_scan.kernel_room import (
     PLACES_WITHOUT_ROOM,
     ROOM_ROWS,
 )
+from vidmamba.kernels.selective_scan.kernel_together import COUNTER, SLOTS
 from vidmamba.kernels.selective_scan.plan import BLOCK, Plan, plan_backward
 from vidmamba.kernels.selective_scan.setting import (
     PROJECTION_BLOCK,
@@ -35,7 +36,7 @@ WARP: dict[str, Any] = {"num_warps": 1, "maxnreg": 168, "enable_fp_fusion": True
 
 
 class _Tensors(NamedTuple):
-    """What a scan is given, or its gradients; channels from some on, if it is not all."""
+    """What a scan is given, or its gradients."""
 
     u: Tensor
     delta: Tensor
@@ -46,22 +47,13 @@ class _Tensors(NamedTuple):
     z: Tensor | None
     bias: Tensor | None
 
-    def from_channel(self, first: int) -> "_Tensors":
-        """The same from a channel on, for kernels that know the distance between rows."""
-        if first == 0:
-            return self
-        u, delta, A, B, C, D, z, bias = self
-        z = None if z is None else z.view(-1)[first:]
-        D, bias = (None if t is None else t[first:] for t in (D, bias))
-        return _Tensors(u.view(-1)[first:], delta.view(-1)[first:], A[first:], B, C, D, z, bias)
-
 
 class _Room(NamedTuple):
-    """Memory of one pass over channels, used again by the next; its parts are added to."""
+    """Memory of the programs."""
 
-    rows: Tensor  # (chunks, 2 N + 2, width): gradients of states, parts of those of A, D and bias
+    rows: Tensor  # (chunks, N + 2, width): gradients of states, then of A, D and bias
     sums: Tensor  # (chunks, width)
-    parts: Tensor  # (groups, chunks, frames, 2 rows): of the gradients of B and C
+    parts: Tensor  # (chunks, slots, blocks, segment, 2 rows): of the gradients of B and C
     scratch: Tensor
 
 
@@ -87,7 +79,9 @@ def launch_backward(
         forward = (u, delta, A, B, C, D, None, delta_bias, initial_state, offsets)
         states = launch_forward(*forward, delta_softplus, reverse, True)[2]
     plan = plan_backward(cut(u, offsets, "cuda"), u, offsets)
-    setting = set_up(u, A, B, C, offsets, delta_bias, delta_softplus, reverse, plan.chunks)
+    counters = u.new_empty(plan.abreast, COUNTER.value, dtype=torch.int32)
+    sizes = (delta_bias, delta_softplus, reverse, plan.chunks, counters)
+    setting = set_up(u, A, B, C, offsets, *sizes)
     tensors = _Tensors(u, delta, A, B, C, D, z, delta_bias)
     grads = _Tensors(
         *(torch.empty_like(t) for t in (u, delta, A, B, C)),
@@ -96,25 +90,29 @@ def launch_backward(
     grad_y = torch.zeros_like(u) if grad_y is None else grad_y
     grad_initial = u.new_empty(count_videos(u, offsets), *A.shape, dtype=torch.float32)
     room = _make_room(setting, plan, u)
-    for first in range(0, u.shape[2], plan.chunks.width):
-        _walk(setting, plan, room, first, grad_y, grad_final, tensors, states, grads, grad_initial)
-        _sum(setting, room, first, u.shape, grads)
+    last = states_in(grad_final, plan.chunks.width)
+    _find_gradients_of_ends(setting, room, grad_y, last, tensors, grad_initial)
+    _walk(setting, plan, room, counters, grad_y, tensors, states, grads, len(grad_initial))
+    _sum(setting, plan, room, u, grads)
     grads_and_initial = (*grads, None if initial_state is None else grad_initial.to(initial_state))
     return [u.new_empty(0) if t is None else t for t in grads_and_initial]
 
 
 def _make_room(setting: Setting, plan: Plan, u: Tensor) -> _Room:
-    frames, total, width, _ = plan.chunks
-    num_states = setting.rates.shape[1]
+    frames, total, width, segments = plan.chunks
+    num_states, blocks = setting.rates.shape[0], cdiv(u.shape[2], BLOCK)
     places = PLACES_ASIDE if _has_room(setting) else PLACES_WITHOUT_ROOM
-    groups = cdiv(min(width, u.shape[2]), BLOCK * plan.group)
+    held, slots = (plan.abreast, SLOTS) if plan.together else (total, segments)
+    part = min(frames, CUDA_SEGMENT), 2 * setting.rows
     # packed videos may leave chunks unused, whose parts must be zero
     new_rows = torch.zeros if setting.options["PACKED"] else torch.empty
     return _Room(
-        rows=new_rows(total, 2 * num_states + 2, width, dtype=torch.float32, device=u.device),
+        rows=new_rows(total, num_states + 2, width, dtype=torch.float32, device=u.device),
         sums=u.new_empty(total, width, dtype=torch.float32),
-        parts=u.new_empty(groups, total, frames, 2 * setting.rows, dtype=torch.float32),
-        scratch=u.new_empty(plan.programs, places * setting.rows * BLOCK, dtype=torch.float32),
+        parts=u.new_empty(held, slots, blocks, *part, dtype=torch.float32),
+        scratch=u.new_empty(
+            plan.abreast * blocks, places * setting.rows * BLOCK, dtype=torch.float32
+        ),
     )
 
 
@@ -123,63 +121,68 @@ def _has_room(setting: Setting) -> bool:
     return bool(setting.options["NATIVE"]) and setting.rows <= ROOM_ROWS.value
 
 
+def _find_gradients_of_ends(
+    setting: Setting,
+    room: _Room,
+    grad_y: Tensor,
+    last: Tensor | None,
+    tensors: _Tensors,
+    grad_initial: Tensor,
+) -> None:
+    """Write the gradient of the state after each chunk, and of that before each video."""
+    (u, delta, _, _, _, _, z, bias), num_states = tensors, len(setting.rates)
+    frames, total, width, _ = setting.chunks
+    channels, blocks = u.shape[2], width // BLOCK
+    chunk_ends_kernel[(total * blocks,)](
+        grad_y, delta, setting.rates, setting.projections[1], given(z, u), given(bias, u),
+        room.rows, room.sums, setting.table, u.shape[1], channels, channels, width, frames,
+        setting.chunks_a_video, num_states, blocks, room.rows.stride(0), HAS_Z=z is not None,
+        BACKWARD=True, **one_pass(setting, channels),
+    )  # fmt: skip
+    combine(setting, room.rows, room.sums, last, room.rows, 1, grad_initial, channels, True)
+
+
 def _walk(
     setting: Setting,
     plan: Plan,
     room: _Room,
-    first: int,
+    counters: Tensor,
     grad_y: Tensor,
-    grad_final: Tensor | None,
     tensors: _Tensors,
     states: Tensor,
     grads: _Tensors,
-    grad_initial: Tensor,
+    videos: int,
 ) -> None:
-    """Write the gradients of a pass's channels, and its parts of those of parameters."""
-    (frames, total, width, segments), (_, T, D) = plan.chunks, tensors.u.shape
-    channels = min(width, D - first)
-    sizes = (setting.table, T, D, channels, width, frames, setting.chunks_a_video)
-    rates, num_states = setting.rates[first // width], setting.rates.shape[1]
-    u, delta, _, _, _, skip, z, bias = tensors.from_channel(first)
-    to = grads.from_channel(first)
-    grad_y = grad_y if first == 0 else grad_y.view(-1)[first:]
-    gate, bias = given(z, u), given(bias, u)
-    blocks = cdiv(channels, CUDA_LANES) * (CUDA_LANES // BLOCK)
-    chunk_ends_kernel[(total * blocks,)](
-        grad_y, delta, rates, setting.projections[1], gate, bias, room.rows, room.sums, *sizes,
-        num_states, blocks, room.rows.stride(0), HAS_Z=z is not None, BACKWARD=True,
-        **one_pass(setting, channels),
-    )  # fmt: skip
-    last = None if grad_final is None else grad_final[:, first : first + channels]
-    combine(
-        setting, rates, room.rows, room.sums, states_in(last, width), room.rows, 1,
-        grad_initial[:, first:], channels, True,
-    )  # fmt: skip
-    kept = segments if setting.options["PACKED"] else len(states) // len(grad_initial)
-    groups = len(room.parts)
-    gradients_kernel[(plan.programs,)](
-        grad_y, u, delta, rates, setting.projections[0], setting.projections[1], given(skip, u),
-        gate, bias, states.view(-1)[first:], room.rows, room.scratch, to.u, to.delta,
-        given(to.z, u), room.parts, *sizes, kept, total, num_states, groups, plan.group,
-        room.scratch.shape[1], states.shape[2], first, **setting.options,
-        HAS_SKIP=skip is not None, HAS_Z=z is not None, EVEN=channels % BLOCK == 0, BLOCK=BLOCK,
-        ROWS=setting.rows, ROOM=_has_room(setting), EXACT=u.dtype != torch.bfloat16, **WARP,
+    """Write the gradients of what has frames, and the parts of those of parameters."""
+    (frames, total, width, segments), channels = plan.chunks, tensors.u.shape[2]
+    u, delta, _, _, _, skip, z, bias = tensors
+    kept = segments if setting.options["PACKED"] else len(states) // videos
+    spacing = plan.spacing
+    _, slots, blocks, _, _ = room.parts.shape
+    gradients_kernel[(len(room.scratch),)](
+        grad_y, u, delta, setting.rates, setting.projections[0], setting.projections[1],
+        given(skip, u), given(z, u), given(bias, u), states, room.rows, room.scratch, grads.u,
+        grads.delta, given(grads.z, u), room.parts, counters, grads.B, grads.C, setting.table,
+        u.shape[1], channels, channels, width, frames, setting.chunks_a_video, kept, total,
+        len(setting.rates), spacing, blocks, slots, room.scratch.shape[1], states.shape[2],
+        **setting.options, HAS_SKIP=skip is not None, HAS_Z=z is not None,
+        EVEN=channels % BLOCK == 0, BLOCK=BLOCK, ROWS=setting.rows, ROOM=_has_room(setting),
+        TOGETHER=plan.together, EXACT=u.dtype != torch.bfloat16, **WARP,
     )  # fmt: skip
 
 
-def _sum(setting: Setting, room: _Room, first: int, shape: torch.Size, grads: _Tensors) -> None:
-    """Sum the pass's parts of the gradients of A, D and the bias; after the last, of B and C."""
-    (frames, total, width, _), (_, T, D) = setting.chunks, shape
-    channels, num_states = min(width, D - first), setting.rates.shape[1]
-    to = grads.from_channel(first)
-    total_programs = cdiv(channels, BLOCK) * (num_states + 2)
+def _sum(setting: Setting, plan: Plan, room: _Room, u: Tensor, grads: _Tensors) -> None:
+    """Sum the parts of the gradients of A, D and the bias; if nobody has yet, of B and C."""
+    (frames, total, width, _), (_, T, D) = setting.chunks, u.shape
+    num_states = len(setting.rates)
+    total_programs = cdiv(D, BLOCK) * (num_states + 2)
     tiles = cdiv(frames, PROJECTION_TILE) * (setting.rows // PROJECTION_BLOCK)
-    last = first + width >= D
-    sums_kernel[(total_programs + (total * tiles if last else 0),)](
-        room.parts, to.B, to.C, room.rows, to.A, given(to.D, to.A), given(to.bias, to.A),
-        setting.table, T, D, channels, width, frames, setting.chunks_a_video, total,
-        len(room.parts), total_programs, num_states, HAS_SKIP=to.D is not None,
-        HAS_BIAS=to.bias is not None, REVERSE=setting.options["REVERSE"],
-        PACKED=setting.options["PACKED"], ROWS=setting.rows, BLOCK_T=PROJECTION_TILE,
-        BLOCK_N=PROJECTION_BLOCK, TILE=TOTALS_TILE, BLOCK=BLOCK, **early(to.A.device),
+    sums_kernel[(total_programs + (0 if plan.together else total * tiles),)](
+        room.parts, grads.B, grads.C, room.rows, grads.A, given(grads.D, grads.A),
+        given(grads.bias, grads.A), setting.table, T, D, D, width, frames,
+        setting.chunks_a_video, total, room.parts.shape[2], total_programs, num_states,
+        HAS_SKIP=grads.D is not None, HAS_BIAS=grads.bias is not None,
+        REVERSE=setting.options["REVERSE"], PACKED=setting.options["PACKED"], ROWS=setting.rows,
+        BLOCK_T=PROJECTION_TILE, BLOCK_N=PROJECTION_BLOCK, TILE=TOTALS_TILE, BLOCK=BLOCK,
+        **early(u.device),
     )  # fmt: skip

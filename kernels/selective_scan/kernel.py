@@ -19,8 +19,16 @@ from vidmamba.kernels.selective_scan.kernel_memory import load, load_always, sto
 # sizes that a kernel is not compiled anew for. Unknown divisors also keep Triton from wide loads of
 # a lane, which would spread a tile's frames or a channel's states over lanes
 LOOSE = {"T", "D", "channels", "frames", "width", "state_width", "end_plane", "state_plane"}
-LOOSE |= {"chunks", "chunks_a_video", "segments", "segments_a_video", "groups", "group_size"}
-LOOSE |= {"blocks", "columns", "begun", "scratch_size", "rate_programs", "total_programs"}
+LOOSE |= {"chunks", "chunks_a_video", "segments", "segments_a_video", "slots"}
+LOOSE |= {
+    "blocks",
+    "columns",
+    "num_counters",
+    "spacing",
+    "scratch_size",
+    "rate_programs",
+    "total_programs",
+}
 
 
 def jit(function: Any) -> Any:

@@ -4,19 +4,22 @@
 
 import triton.language as tl
 
-from vidmamba.kernels.selective_scan.kernel import jit, locate, wait
+from vidmamba.kernels.selective_scan.kernel import SEGMENT, jit, locate, wait
 
 
 @jit
 def sums_kernel(
     parts, grad_B, grad_C, rows, grad_A, grad_skip, grad_bias, table, T, D, channels, width,
-    frames, chunks_a_video, chunks, groups, total_programs,
+    frames, chunks_a_video, chunks, blocks, total_programs,
     N: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_BIAS: tl.constexpr, REVERSE: tl.constexpr,
     PACKED: tl.constexpr, ROWS: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr,
     TILE: tl.constexpr, BLOCK: tl.constexpr,
     EARLY: tl.constexpr,
 ):  # fmt: skip
-    """Sum the groups' parts of the gradients of B and C and the chunks' of A, D and the bias."""
+    """Sum the chunks' parts of the gradients of A, D and the bias.
+
+    And, if there are programs for them, the parts of those of B and C that each block has left.
+    """
     wait(EARLY)
     program = tl.program_id(0)
     if program < total_programs:
@@ -31,25 +34,25 @@ def sums_kernel(
         row, count = locate(chunk, table, T, chunks_a_video, frames, REVERSE, PACKED)
         t = program // slices % tiles * BLOCK_T + tl.arange(0, BLOCK_T)
         n = program % slices * BLOCK_N + tl.arange(0, BLOCK_N)
-        sum_groups(
-            parts + chunk.to(tl.int64) * (frames * ROWS * 2), grad_B, grad_C, row, t, n, count,
-            groups, chunks.to(tl.int64) * (frames * ROWS * 2), N, REVERSE, ROWS,
-        )  # fmt: skip
+        size = tl.minimum(frames, SEGMENT) * (ROWS * 2)
+        first = chunk.to(tl.int64) * tl.cdiv(frames, SEGMENT) * blocks * size
+        sum_blocks(parts + first, grad_B, grad_C, row, t, n, count, blocks, size, N, REVERSE, ROWS)
 
 
 @jit
-def sum_groups(
-    p, grad_B, grad_C, row, t, n, count, groups, part, N: tl.constexpr, REVERSE: tl.constexpr,
+def sum_blocks(
+    p, grad_B, grad_C, row, t, n, count, blocks, size, N: tl.constexpr, REVERSE: tl.constexpr,
     ROWS: tl.constexpr,
 ):  # fmt: skip
-    """Sum the groups' parts of the gradients of B and C, front to back, into (rows, N)."""
+    """Sum the blocks' parts of the gradients of B and C, front to back, into (rows, N)."""
     here = (t < count)[:, None] & (n < N)[None, :]
     # as the gradients' lanes leave them: four frames by four states of B and of C
-    p += (t // 4 * (8 * ROWS) + t % 4 * 8)[:, None] + (n // 4 * 32 + n % 4)[None, :]
+    at = t // SEGMENT * (blocks * size) + t % SEGMENT // 4 * (8 * ROWS) + t % 4 * 8
+    p += at[:, None] + (n // 4 * 32 + n % 4)[None, :]
     b, c = tl.load(p, mask=here, other=0.0), tl.load(p + 4, mask=here, other=0.0)
-    for group in range(1, groups):
-        b += tl.load(p + group * part, mask=here, other=0.0)
-        c += tl.load(p + group * part + 4, mask=here, other=0.0)
+    for block in range(1, blocks):
+        b += tl.load(p + block * size, mask=here, other=0.0)
+        c += tl.load(p + block * size + 4, mask=here, other=0.0)
     at = row * N + (-t if REVERSE else t)[:, None] * N + n[None, :]
     tl.store(grad_B + at, b.to(grad_B.dtype.element_ty), mask=here)
     tl.store(grad_C + at, c.to(grad_C.dtype.element_ty), mask=here)
@@ -64,13 +67,13 @@ def sum_chunks(
     d = program // (N + 2) * BLOCK + tl.arange(0, BLOCK)
     n = program % (N + 2)
     i = tl.arange(0, TILE)
-    p = rows + (N + n) * width + d[None, :]
+    p = rows + n * width + d[None, :]
     real = d < channels
     sums = tl.zeros((TILE, BLOCK), tl.float32)
     for first in range(0, chunks, TILE):
         chunk = (first + i).to(tl.int64)[:, None]
         here = (chunk < chunks) & real[None, :]
-        sums += tl.load(p + chunk * (2 * N + 2) * width, mask=here, other=0.0)
+        sums += tl.load(p + chunk * (N + 2) * width, mask=here, other=0.0)
     total = tl.sum(sums, axis=0)
     if n < N:
         tl.store(grad_A + d * N + n, total.to(grad_A.dtype.element_ty), mask=real)

@@ -31,11 +31,11 @@ from vidmamba.kernels.selective_scan.kernel import (
 from vidmamba.kernels.selective_scan.kernel_lanes import (
     SLICE,
     TILE,
-    add_pair,
+    put_pair,
     sum_over_eight,
     warm,
 )
-from vidmamba.kernels.selective_scan.kernel_memory import load, store
+from vidmamba.kernels.selective_scan.kernel_memory import store
 from vidmamba.kernels.selective_scan.kernel_room import (
     GRADS,
     RATE_GRADS,
@@ -59,165 +59,159 @@ from vidmamba.kernels.selective_scan.kernel_room import (
     set_aside,
 )
 from vidmamba.kernels.selective_scan.kernel_slice import walk_slice
+from vidmamba.kernels.selective_scan.kernel_together import (
+    COUNTER,
+    add_up_parts,
+    leave_parts,
+)
 
 
 @jit
 def gradients_kernel(
     grad_y, u, delta, a, B, C, skip, z, bias, states, state_grads, scratch,
-    grad_u, grad_delta, grad_z, parts, table,
+    grad_u, grad_delta, grad_z, parts, counters, grad_B, grad_C, table,
     T, D, channels, width, frames, chunks_a_video, segments_a_video, chunks, N: tl.constexpr,
-    groups, group_size, scratch_size, state_width, begun,
+    spacing, blocks, slots, scratch_size, state_width,
     HAS_SKIP: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr, PACKED: tl.constexpr, EVEN: tl.constexpr, WHOLE: tl.constexpr,
-    BLOCK: tl.constexpr, ROWS: tl.constexpr, ROOM: tl.constexpr,
+    BLOCK: tl.constexpr, ROWS: tl.constexpr, ROOM: tl.constexpr, TOGETHER: tl.constexpr,
     NATIVE: tl.constexpr, PRECISE: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     """Write the gradients of u, delta and z, and the parts of the others.
 
-    ``states`` (videos, segments_a_video, N, state_width) holds the state before each segment.
-    ``state_grads`` (chunks, 2 N + 2, width) holds the gradient of the state after each chunk in
-    its first N rows; in the end, in the others, the chunk's parts of the gradients of A, D and the
-    bias. ``parts`` (groups, chunks, frames / 4, ROWS / 4, 4, 2, 4) gets those of B and C,
-    added to what channels before have left there if they have ``begun``.
+    A program walks a block of channels through every so manyth chunk. ``states`` (videos,
+    segments_a_video, N, state_width) holds the state before each segment, or ``spacing`` times as
+    many. ``state_grads`` (chunks, N + 2, width) holds the gradient of the state after each chunk in
+    its first N rows; in the end, the chunk's parts of the gradients of A, D and the bias. ``parts``
+    (chunks, slots, blocks, SEGMENT / 4, ROWS / 4, 4, 2, 4) gets those of B and C; if the programs
+    of a chunk add them up TOGETHER, it has room for as many chunks as are walked at a time.
     """
     lane = tl.arange(0, BLOCK)
+    place, block = tl.program_id(0) // blocks, tl.program_id(0) % blocks
+    abreast = tl.num_programs(0) // blocks
     aside = scratch + tl.program_id(0).to(tl.int64) * scratch_size
     room = find_room(aside, ROOM)
     exchange = find_exchange(room, ROOM, NATIVE)
-    for item in range(tl.program_id(0), chunks * groups, tl.num_programs(0)):
-        chunk, group = item // groups, item % groups
+    size = tl.minimum(frames, SEGMENT) * (ROWS * 2)
+    counter = counters + place * COUNTER
+    d = block * BLOCK + lane
+    shift = load_row(bias, d, d < channels, HAS_BIAS, NATIVE)
+    through = load_row(skip, d, d < channels, HAS_SKIP, NATIVE)
+    turn, chunk_before, first_before = 0, 0, 0
+    for others in range(0, chunks - place, abreast):
+        chunk = place + others
         row, count = locate(chunk, table, T, chunks_a_video, frames, REVERSE, PACKED)
-        p_grads = state_grads + chunk.to(tl.int64) * (2 * N + 2) * width
-        p_parts = parts + (group * chunks + chunk).to(tl.int64) * (frames * ROWS * 2)
+        p_grads = state_grads + chunk.to(tl.int64) * (N + 2) * width
         segments = tl.cdiv(frames, SEGMENT)
-        kept = chunk // chunks_a_video * segments_a_video + chunk % chunks_a_video * segments
+        kept = chunk % chunks_a_video * segments * spacing
+        kept += chunk // chunks_a_video * segments_a_video
         projection = chunk.to(tl.int64) * frames * ROWS
         last_segment = (count + SEGMENT - 1) // SEGMENT - 1
-        members = tl.minimum(group_size, tl.cdiv(channels, BLOCK) - group * group_size)
+        skip_sum, bias_sum = lane * 0.0, lane * 0.0
+        enter(a, p_grads, room, width, d, lane, N, ROWS, ROOM, NATIVE)
         for back in range(last_segment + 1):
-            first = (last_segment - back) * SEGMENT
-            before = kept + last_segment - back
-            for member in range(members):
-                block = group * group_size + member
-                # the next block's segment, or the segment before, is wanted next
-                more = member + 1 < members
-                if NATIVE and EVEN:
-                    warm_segment(
-                        u, delta, grad_y, z, states, p_grads, row, first - (0 if more else SEGMENT),
-                        before - (0 if more else 1),
-                        (block + 1 if more else group * group_size) * BLOCK,
-                        D, width, state_width, count, lane, N, HAS_Z, REVERSE,
-                    )  # fmt: skip
-                walk_segment(
-                    grad_y, u, delta, a, B + projection, C + projection, skip, z, bias,
-                    states + before.to(tl.int64) * N * state_width, p_grads, aside, room, exchange,
-                    grad_u, grad_delta, grad_z, p_parts, row * D, block * BLOCK + lane,
-                    D, channels, width, state_width, lane, first, count, by_lanes(count, NATIVE),
-                    member > 0, (member > 0) | (begun > 0), back > 0, N, HAS_SKIP, HAS_Z,
-                    HAS_BIAS, SOFTPLUS, REVERSE, EVEN, WHOLE, ROWS, ROOM, NATIVE, PRECISE, EXACT,
+            segment = last_segment - back
+            before = kept + segment * spacing
+            if NATIVE and EVEN:
+                warm_segment(
+                    u, delta, grad_y, z, states, row, (segment - 1) * SEGMENT, before - spacing,
+                    block * BLOCK, D, state_width, count, lane, N, HAS_Z, REVERSE,
                 )  # fmt: skip
-
-
-@jit
-def walk_segment(
-    grad_y, u, delta, a, B, C, skip, z, bias, p_state, p_grads, aside, room, exchange,
-    grad_u, grad_delta, grad_z, p_parts, at, d, D, channels, width, state_width, lane, first, count,
-    frames, repeated, follows, resumed,
-    N: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr,
-    SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, EVEN: tl.constexpr, WHOLE: tl.constexpr,
-    ROWS: tl.constexpr, ROOM: tl.constexpr, NATIVE: tl.constexpr,
-    PRECISE: tl.constexpr, EXACT: tl.constexpr,
-):  # fmt: skip
-    """Walk a segment of one block of channels, forwards for its states, then backwards.
-
-    ``repeated``: a block before has walked it, and left the rows of its first tiles. ``follows``: a
-    block before has left its sums for B and C. ``resumed``: a segment after has left
-    its sums for A, D and the bias. ``frames`` is ``count``, by lanes.
-    """
-    n = tl.arange(0, ROWS)
-    real = d < channels
-    shift, through = (
-        load_row(bias, d, real, HAS_BIAS, NATIVE),
-        load_row(skip, d, real, HAS_SKIP, NATIVE),
-    )
-    h, rates = enter(
-        p_state,
-        a,
-        p_grads,
-        aside,
-        room,
-        width,
-        state_width,
-        d,
-        n,
-        lane,
-        resumed,
-        N,
-        ROWS,
-        ROOM,
-        NATIVE,
-    )
-    p_sums, always = p_grads + 2 * N * width, d >= 0
-    skip_sum = load(p_sums, d, resumed & always, NATIVE)
-    bias_sum = load(p_sums + width, d, resumed & always, NATIVE)
-    p_B, p_C = B + first * ROWS, C + first * ROWS
-    rows_from = find_rows_from(p_B, p_C, lane, ROOM)
-    last = tl.cdiv(tl.minimum(count - first, SEGMENT), TILE) - 1
-    for tile in tl.static_range(RING):
-        copy_tile(room, tile, aside, rows_from, False, not repeated, ROOM)
-    raw, value = find_states(
-        h, u + at, delta + at, rates, p_B, shift, room, aside, rows_from, D, d, lane, real, first,
-        frames, last, ROWS, ROOM, SOFTPLUS, REVERSE, EVEN, WHOLE, NATIVE, PRECISE,
-    )  # fmt: skip
-    await_tile(room, WAIT_FOR_ALL, ROOM)
-    skip_sum, bias_sum = walk_back(
-        skip_sum, bias_sum, raw, value, grad_y + at, u + at, delta + at, p_B, p_C, through, z + at,
-        shift, room, exchange, aside, rows_from, grad_u + at, grad_delta + at, grad_z + at,
-        p_parts + first * (ROWS * 2), follows, D, d, lane, real, first, frames, last, ROWS, ROOM,
-        HAS_Z, SOFTPLUS, REVERSE, EVEN, WHOLE, NATIVE, PRECISE, EXACT,
-    )  # fmt: skip
-    leave(p_grads, room, width, d, n, lane, N, ROWS, ROOM, NATIVE)
-    store(p_sums, d, skip_sum, always, NATIVE)
-    store(p_sums + width, d, bias_sum, always, NATIVE)
+            slot = place * slots + turn % slots if TOGETHER else chunk * slots + segment
+            p_part = parts + slot.to(tl.int64) * blocks * size
+            skip_sum, bias_sum = walk_segment(
+                skip_sum, bias_sum, grad_y, u, delta, B + projection, C + projection, through, z,
+                shift, states + before.to(tl.int64) * N * state_width, aside, room, exchange,
+                grad_u, grad_delta, grad_z, p_part + block * size, row * D, d, D, channels,
+                state_width, lane, segment * SEGMENT, count, by_lanes(count, NATIVE), N, HAS_Z,
+                SOFTPLUS, REVERSE, EVEN, WHOLE, ROWS, ROOM, NATIVE, PRECISE, EXACT,
+            )  # fmt: skip
+            if TOGETHER:
+                if turn > 0:
+                    add_up_parts(
+                        parts, counter, grad_B, grad_C, table, T, chunks_a_video, frames,
+                        chunk_before, first_before, turn, place, slots, block, blocks, size, lane,
+                        N, REVERSE, PACKED, ROWS, NATIVE,
+                    )  # fmt: skip
+                leave_parts(counter)
+                turn, chunk_before, first_before = turn + 1, chunk, segment * SEGMENT
+        leave(p_grads, skip_sum, bias_sum, room, width, d, lane, N, ROWS, ROOM, NATIVE)
+    if TOGETHER and turn > 0:
+        add_up_parts(
+            parts, counter, grad_B, grad_C, table, T, chunks_a_video, frames, chunk_before,
+            first_before, turn, place, slots, block, blocks, size, lane, N, REVERSE, PACKED, ROWS,
+            NATIVE,
+        )  # fmt: skip
 
 
 @jit
 def enter(
-    p_state, a, p_grads, aside, room, width, state_width, d, n, lane, resumed, N: tl.constexpr,
-    ROWS: tl.constexpr, ROOM: tl.constexpr, NATIVE: tl.constexpr,
+    a, p_grads, room, width, d, lane, N: tl.constexpr, ROWS: tl.constexpr, ROOM: tl.constexpr,
+    NATIVE: tl.constexpr,
 ):  # fmt: skip
-    """Fill the room with what a segment begins with; return the states before it and the rates."""
-    rates = load_states(a, n, d, width, N, ROWS, NATIVE)
-    put(room, place_after(RATES, ROOM), 0, rates, n, lane, ROWS, ROOM, NATIVE)
+    """Fill the room with what a chunk begins with."""
+    n = tl.arange(0, ROWS)
+    x = load_states(a, n, d, width, N, ROWS, NATIVE)
+    put(room, place_after(RATES, ROOM), 0, x, n, lane, ROWS, ROOM, NATIVE)
     x = load_states(p_grads, n, d, width, N, ROWS, NATIVE)
     put(room, place_after(GRADS, ROOM), 0, x, n, lane, ROWS, ROOM, NATIVE)
-    x = load_states(p_grads + N * width, n, d, width, N, ROWS, NATIVE)
-    x = tl.where(resumed, x, 0.0)
-    put(room, place_after(RATE_GRADS, ROOM), 0, x, n, lane, ROWS, ROOM, NATIVE)
+    put(room, place_after(RATE_GRADS, ROOM), 0, x * 0.0, n, lane, ROWS, ROOM, NATIVE)
+
+
+@jit
+def leave(
+    p_grads, skip_sum, bias_sum, room, width, d, lane, N: tl.constexpr, ROWS: tl.constexpr,
+    ROOM: tl.constexpr, NATIVE: tl.constexpr,
+):  # fmt: skip
+    """Write the chunk's sums for A, D and the bias."""
+    n = tl.arange(0, ROWS)
+    x = get(room, place_after(RATE_GRADS, ROOM), 0, n, lane, ROWS, ROOM, NATIVE)
+    store_states(p_grads, x, n, d, width, N, NATIVE)
+    store(p_grads + N * width, d, skip_sum, d >= 0, NATIVE)
+    store(p_grads + (N + 1) * width, d, bias_sum, d >= 0, NATIVE)
+
+
+@jit
+def walk_segment(
+    skip_sum, bias_sum, grad_y, u, delta, B, C, through, z, shift, p_state, aside, room, exchange,
+    grad_u, grad_delta, grad_z, p_part, at, d, D, channels, state_width, lane, first, count,
+    frames, N: tl.constexpr, HAS_Z: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr,
+    EVEN: tl.constexpr, WHOLE: tl.constexpr, ROWS: tl.constexpr, ROOM: tl.constexpr,
+    NATIVE: tl.constexpr, PRECISE: tl.constexpr, EXACT: tl.constexpr,
+):  # fmt: skip
+    """Walk a segment of one block of channels, forwards for its states, then backwards.
+
+    ``frames`` is ``count``, by lanes.
+    """
+    n = tl.arange(0, ROWS)
+    real = d < channels
+    p_B, p_C = B + first * ROWS, C + first * ROWS
+    rows_from = find_rows_from(p_B, p_C, lane, ROOM)
+    last = tl.cdiv(tl.minimum(count - first, SEGMENT), TILE) - 1
+    for tile in tl.static_range(RING):
+        copy_tile(room, tile, aside, rows_from, False, True, ROOM)
     h = load_states(p_state, n, d, state_width, N, ROWS, NATIVE)
     # the last slot is theirs if the segment has few tiles
     put(room, RING - 1 if ROOM else place_after(START, ROOM), 0, h, n, lane, ROWS, ROOM, NATIVE)
     if ROOM:
         set_aside(aside, h, n, lane)
-    return h, rates
-
-
-@jit
-def leave(
-    p_grads, room, width, d, n, lane, N: tl.constexpr, ROWS: tl.constexpr, ROOM: tl.constexpr,
-    NATIVE: tl.constexpr,
-):  # fmt: skip
-    """Write the gradients of the states before a segment, and the sums for A."""
-    x = get(room, place_after(GRADS, ROOM), 0, n, lane, ROWS, ROOM, NATIVE)
-    store_states(p_grads, x, n, d, width, N, NATIVE)
-    x = get(room, place_after(RATE_GRADS, ROOM), 0, n, lane, ROWS, ROOM, NATIVE)
-    store_states(p_grads + N * width, x, n, d, width, N, NATIVE)
+    raw, value = find_states(
+        h, u + at, delta + at, p_B, shift, room, aside, rows_from, D, d, lane, real, first,
+        frames, last, ROWS, ROOM, SOFTPLUS, REVERSE, EVEN, WHOLE, NATIVE, PRECISE,
+    )  # fmt: skip
+    await_tile(room, WAIT_FOR_ALL, ROOM)
+    return walk_back(
+        skip_sum, bias_sum, raw, value, grad_y + at, u + at, delta + at, p_B, p_C, through, z + at,
+        shift, room, exchange, aside, rows_from, grad_u + at, grad_delta + at, grad_z + at,
+        p_part, D, d, lane, real, first, frames, last, ROWS, ROOM,
+        HAS_Z, SOFTPLUS, REVERSE, EVEN, WHOLE, NATIVE, PRECISE, EXACT,
+    )  # fmt: skip
 
 
 @jit
 def warm_segment(
-    u, delta, grad_y, z, states, p_grads, row, first, kept, channel, D, width, state_width,
-    count, lane, N: tl.constexpr, HAS_Z: tl.constexpr, REVERSE: tl.constexpr,
+    u, delta, grad_y, z, states, row, first, kept, channel, D, state_width, count, lane,
+    N: tl.constexpr, HAS_Z: tl.constexpr, REVERSE: tl.constexpr,
 ):  # fmt: skip
     """Ask for what the walk over a segment reads first, to be in the L2 cache by then."""
     for half in tl.static_range(SEGMENT // 32):
@@ -231,12 +225,11 @@ def warm_segment(
     # two lanes a row of 32 channels
     n, some = tl.minimum(lane // 2, N - 1), lane % 2 * 16 + channel
     warm(states + (tl.maximum(kept, 0).to(tl.int64) * N + n) * state_width + some)
-    warm(p_grads + n * width + some)
 
 
 @jit
 def find_states(
-    h, p_u, p_delta, rates, p_B, shift, room, aside, rows_from, D, d, lane, real, first, count,
+    h, p_u, p_delta, p_B, shift, room, aside, rows_from, D, d, lane, real, first, count,
     last, ROWS: tl.constexpr, ROOM: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr,
     EVEN: tl.constexpr, WHOLE: tl.constexpr, NATIVE: tl.constexpr, PRECISE: tl.constexpr,
 ):  # fmt: skip
@@ -245,6 +238,7 @@ def find_states(
     The last three lie in their slots, the others wait aside.
     """
     i, n = tl.arange(0, TILE), tl.arange(0, ROWS)
+    rates = get(room, place_after(RATES, ROOM), 0, n, lane, ROWS, ROOM, NATIVE)
     at = place(first, i, count, d, D, REVERSE, WHOLE)
     raw_ahead = load_raw(p_delta, at, real, EVEN, NATIVE)
     value_ahead = load_raw(p_u, at, real, EVEN, NATIVE)
@@ -272,7 +266,7 @@ def find_states(
 @jit
 def walk_back(
     skip_sum, bias_sum, raw_ahead, value_ahead, p_grad, p_u, p_delta, p_B, p_C, through, p_z,
-    shift, room, exchange, aside, rows_from, p_grad_u, p_grad_delta, p_grad_z, p_parts, follows, D,
+    shift, room, exchange, aside, rows_from, p_grad_u, p_grad_delta, p_grad_z, p_part, D,
     d, lane, real, first, count, last,
     ROWS: tl.constexpr, ROOM: tl.constexpr, HAS_Z: tl.constexpr, SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr, EVEN: tl.constexpr, WHOLE: tl.constexpr, NATIVE: tl.constexpr,
@@ -283,7 +277,7 @@ def walk_back(
     at = place(first + last * TILE, i, count, d, D, REVERSE, WHOLE)
     grad_ahead = load_raw(p_grad, at, real, EVEN, NATIVE)
     gate_ahead = load_raw(p_z, at, real, EVEN, NATIVE) if HAS_Z else grad_ahead
-    p_pairs = p_parts + lane * 2
+    p_pairs = p_part + lane * 2
     for back in range(last + 1):
         tile = last - back
         t = first + tile * TILE
@@ -330,7 +324,7 @@ def walk_back(
                     h = get(room, place_after(GRADS, ROOM), q, n, lane, ROWS, ROOM, NATIVE)
                 out, x_grad, step_grad, two = walk_slice(
                     q, h, out, x_grad, step_grad, step, x, seen, room, p_B, p_C, tile,
-                    p_parts + (tile * ROWS + q * SLICE) * (TILE * 2), follows, lane,
+                    p_part + (tile * ROWS + q * SLICE) * (TILE * 2), lane,
                     ROWS, ROOM, HAS_Z, NATIVE, PRECISE, EXACT,
                 )  # fmt: skip
                 sums = sums + two
@@ -338,7 +332,7 @@ def walk_back(
                 swap = exchange + tile % RING * (ROWS * 128) if ROOM else exchange
                 one, two = sum_over_eight(sums[0], sums[1], sums[2], sums[3], swap, n, lane)
                 p_pair = p_pairs + (tile * ROWS + pair * (2 * SLICE)) * (TILE * 2)
-                add_pair(p_pair, one, two, follows)
+                put_pair(p_pair, one, two)
         # the rates hold log2(e) A
         step_grad = step_grad * LN2 + x_grad * value
         if SOFTPLUS:

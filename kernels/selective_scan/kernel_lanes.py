@@ -148,17 +148,11 @@ def sum_over_eight(s0, s1, s2, s3, room, n, lane):
 
 
 @jit
-def add_pair(p, x, y, follows):
-    """Add two numbers a lane to memory, or, where nothing is yet, write them.
-
-    Only the lane itself adds there, in its own order: atomic additions wait for nothing.
-    """
+def put_pair(p, x, y):
+    """Write two numbers a lane to memory."""
     tl.inline_asm_elementwise(
-        "{ .reg .pred p; setp.ne.u32 p, $4, 0;"
-        "@p red.global.add.f32 [$1], $2; @p red.global.add.f32 [$1+4], $3;"
-        "@!p st.global.v2.f32 [$1], {$2, $3}; mov.u32 $0, 0; }",
-        "=r,l,f,f,r", [p.to(tl.int64), x, y, tl.where(follows, 1, 0)], dtype=tl.int32,
-        is_pure=False, pack=1,
+        "st.global.v2.f32 [$1], {$2, $3}; mov.u32 $0, 0;", "=r,l,f,f", [p.to(tl.int64), x, y],
+        dtype=tl.int32, is_pure=False, pack=1,
     )  # fmt: skip
 
 

@@ -9,14 +9,17 @@ from vidmamba.kernels.selective_scan.kernel import LOG2_E, jit, locate, wait
 
 @jit
 def prepare_kernel(
-    A, B, C, a, out, table, T, D, width, frames, chunks_a_video, chunks, rate_programs,
+    A, B, C, a, out, counters, table, T, D, width, frames, chunks_a_video, chunks, rate_programs,
+    num_counters,
     N: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr, ROWS: tl.constexpr,
     BLOCK: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr,
     EARLY: tl.constexpr,
 ):  # fmt: skip
-    """Write log2(e) A as (passes, N, width), and B and C as float32 (2, chunks, frames, ROWS)."""
+    """Write log2(e) A as (N, width), B and C as float32 (2, chunks, frames, ROWS), and zeros."""
     wait(EARLY)
     program = tl.program_id(0)
+    at = program * BLOCK + tl.arange(0, BLOCK)
+    tl.store(counters + at, 0, mask=at < num_counters)
     if program < rate_programs:
         write_rates(A, a, program, D, width, N, BLOCK)
     else:
@@ -37,7 +40,7 @@ def write_rates(A, a, program, D, width, N: tl.constexpr, BLOCK: tl.constexpr):
     """The rates of one state and a block of channels, zero beyond the last channel."""
     d, n = program // N * BLOCK + tl.arange(0, BLOCK), program % N
     rate = tl.load(A + d * N + n, mask=d < D, other=0.0).to(tl.float32)
-    tl.store(a + (d // width * N + n) * width + d % width, rate * LOG2_E)
+    tl.store(a + n * width + d, rate * LOG2_E)
 
 
 @jit

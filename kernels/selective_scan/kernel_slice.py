@@ -24,7 +24,7 @@ from vidmamba.kernels.selective_scan.kernel_room import (
 
 @jit
 def walk_slice(
-    q, h, out, x_grad, step_grad, step, x, seen, room, p_B, p_C, tile, p_parts, follows, lane,
+    q, h, out, x_grad, step_grad, step, x, seen, room, p_B, p_C, tile, p_part, lane,
     ROWS: tl.constexpr, ROOM: tl.constexpr, HAS_Z: tl.constexpr, NATIVE: tl.constexpr,
     PRECISE: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
@@ -56,7 +56,7 @@ def walk_slice(
         g += grad_r[None, :] * look
         b_terms, c_terms = g * x_r[None, :], grad_r[None, :] * states[r + 1]
         if not NATIVE:
-            add_to_parts(p_parts + r * (2 * SLICE) + n, b_terms, c_terms, follows)
+            put_sums(p_part + r * (2 * SLICE) + n, b_terms, c_terms)
         elif r % 2 == 1:
             later = (b_terms, c_terms)
         else:
@@ -76,11 +76,7 @@ def walk_slice(
 
 
 @jit
-def add_to_parts(p_parts, b_terms, c_terms, follows):
-    """Sum a frame over its channels and add it to what the blocks before it left."""
-    b_sum, c_sum = tl.sum(b_terms, axis=1), tl.sum(c_terms, axis=1)
-    if follows:
-        b_sum += tl.load(p_parts)
-        c_sum += tl.load(p_parts + SLICE)
-    tl.store(p_parts, b_sum)
-    tl.store(p_parts + SLICE, c_sum)
+def put_sums(p_part, b_terms, c_terms):
+    """Sum a frame over its channels."""
+    tl.store(p_part, tl.sum(b_terms, axis=1))
+    tl.store(p_part + SLICE, tl.sum(c_terms, axis=1))

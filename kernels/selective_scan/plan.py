@@ -6,65 +6,71 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vidmamba.kernels.selective_scan.checks import CUDA_LANES, CUDA_SEGMENT, Chunks
+from vidmamba.kernels.selective_scan.checks import CUDA_BLOCK as BLOCK
+from vidmamba.kernels.selective_scan.checks import (
+    CUDA_LONGEST_OF_FLOAT32,
+    CUDA_SEGMENT,
+    Chunks,
+)
 from vidmamba.kernels.sizes import cdiv
 
-BLOCK = 32  # channels of a program: one a lane
 # what the registers and the shared memory of a multiprocessor hold
 WARPS = 12
-MAX_GROUP = 16  # blocks of channels whose gradients of B and C one program adds up
+# and what those of a small one hold
+FEWEST_WARPS = 3
+LONGEST = 4096  # frames of a chunk
 
 
 class Plan(NamedTuple):
-    """Chunks as wide as one pass over channels, and how many blocks share one part."""
+    """Chunks, each walked by one program a block of channels."""
 
     chunks: Chunks
-    group: int
-    programs: int  # at most at a time
+    spacing: int  # of the states that the forward pass kept, so many a segment
+    abreast: int  # chunks that are walked at a time
+    together: bool  # whether all programs of a chunk are sure to run at a time
 
 
 def plan_backward(forward: Chunks, u: Tensor, offsets: Tensor | None) -> Plan:
-    """Choose what keeps the device busy, and needs little memory if that costs little time.
+    """Choose the longest chunks that keep the device busy.
 
     Chunks are of whole segments, whose states the forward pass kept; those of packed videos are
     the forward pass's own.
     """
     batch, frames, channels = u.shape
-    most = _multiprocessors(u.device) * WARPS
-    packed = 0 if offsets is None else forward.total
-    size, group, width = _choose(batch, frames, channels, forward.frames, packed, most)
-    total = packed or batch * cdiv(frames, size)
-    chunks = Chunks(size, total, width, max(size // CUDA_SEGMENT, 1))
-    groups = cdiv(min(width, channels), BLOCK * group)
-    return Plan(chunks, group, min(total * groups, most))
+    blocks, multiprocessors = cdiv(channels, BLOCK), _multiprocessors(u.device)
+    most = max(multiprocessors * WARPS // blocks, 1)
+    size, total = forward.frames, forward.total
+    if offsets is None:
+        longest = CUDA_LONGEST_OF_FLOAT32 if u.dtype == torch.float32 else LONGEST
+        size = _choose(batch, frames, size, most, longest)
+        total = batch * cdiv(frames, size)
+    chunks = Chunks(size, total, forward.width, max(size // CUDA_SEGMENT, 1))
+    # Triton's interpreter and others than NVIDIA's GPUs run programs as they like
+    native = u.is_cuda and torch.version.hip is None
+    together = native and blocks <= multiprocessors * FEWEST_WARPS
+    spacing = 1 if size < CUDA_SEGMENT else max(CUDA_SEGMENT // forward.frames, 1)
+    return Plan(chunks, spacing, min(total, most), together)
 
 
 @cache
-def _choose(
-    batch: int, frames: int, channels: int, forward: int, packed: int, programs: int
-) -> tuple[int, int, int]:
-    """Frames of a chunk, blocks of a group and channels of a pass."""
-    sizes = [forward]
-    if not packed and forward >= CUDA_SEGMENT:
-        sizes = list(range(CUDA_SEGMENT, 2 * forward, CUDA_SEGMENT))
-    whole = cdiv(channels, CUDA_LANES)
-    widths = sorted({cdiv(whole, passes) * CUDA_LANES for passes in range(1, 5)})
-    choices = [(s, g, w) for s in sizes for g in range(1, MAX_GROUP + 1) for w in widths]
+def _choose(batch: int, frames: int, forward: int, most: int, longest: int) -> int:
+    """Frames of a chunk, of which so many are walked at a time."""
+    sizes = [forward] if forward < CUDA_SEGMENT else []
+    waves = 1
+    while len(sizes) < 4:
+        # as many chunks a video as so many waves have room for
+        size = cdiv(cdiv(frames, max(most * waves // batch, 1)), CUDA_SEGMENT) * CUDA_SEGMENT
+        if size <= longest:
+            sizes.append(size)
+        waves += 1
 
-    def cost(choice: tuple[int, int, int]) -> float:
-        """In frames that a program walks, each some 1.3 microseconds of an H200."""
-        size, group, width = choice
-        total, passes = packed or batch * cdiv(frames, size), cdiv(channels, width)
-        groups = cdiv(min(width, channels), BLOCK * group)
-        walked = cdiv(total * groups, programs) * passes * group * size
-        # what chunks end with is soon found for long ones, most of whose frames are out of reach
-        ends = 5 * total * cdiv(channels, BLOCK) / programs
-        rows, parts = total * width * 34, total * groups * size * 32
-        aside = min(total * groups, programs) * 26 * 256
-        large = max((rows + parts + aside) / 2**18 - 64, 0)  # MiB
-        return walked + ends + 2 * passes + large / 2
+    def cost(size: int) -> float:
+        """In frames that a program walks."""
+        total = batch * cdiv(frames, size)
+        # each chunk begins with its end, for which no more than a thousand frames are walked
+        return cdiv(total, most) * size + total / most * (min(size, 1024) / 8 + 16)
 
-    return min(choices, key=cost)
+    return min(sizes, key=cost)
 
 
 @cache

@@ -29,7 +29,7 @@ class Setting(NamedTuple):
     chunks_a_video: int
     table: Tensor  # (chunks, 2): first row and number of frames, for packed videos
     first_chunks: Tensor  # (videos + 1,), for packed videos
-    rates: Tensor  # (passes, N, width): as many passes over channels as the chunks' width wants
+    rates: Tensor  # (N, width)
     projections: Tensor  # (2, chunks, frames, rows): B and C, zero from N to rows
     rows: int  # N rounded up to a power of two, 16 at least
     options: dict[str, Any]  # of every kernel that reads frames
@@ -45,11 +45,11 @@ def set_up(
     delta_softplus: bool,
     reverse: bool,
     chunks: Chunks,
+    counters: Tensor | None = None,
 ) -> Setting:
-    """Write rates and projections for chunks of these sizes."""
+    """Write rates and projections for chunks of these sizes, and zeros to counters."""
     num_states = A.shape[1]
-    passes = cdiv(u.shape[2], chunks.width)
-    rates = u.new_empty(passes, num_states, chunks.width, dtype=torch.float32)
+    rates = u.new_empty(num_states, chunks.width, dtype=torch.float32)
     table, first_chunks = (u, u) if offsets is None else _lay_out(u, offsets, chunks, reverse)
     rows = max(power_of_two(num_states), PROJECTION_BLOCK)
     options = {
@@ -67,11 +67,13 @@ def set_up(
     # packed chunks are numbered through: a chunk is a video of its own
     chunks_a_video = cdiv(u.shape[1], chunks.frames) if offsets is None else 1
     projections = u.new_empty(2, chunks.total, chunks.frames, rows, dtype=torch.float32)
-    rate_programs = passes * chunks.width // CUDA_LANES * num_states
+    rate_programs = chunks.width // CUDA_LANES * num_states
     tiles = cdiv(chunks.frames, PROJECTION_TILE) * (rows // PROJECTION_BLOCK)
+    num_counters = 0 if counters is None else counters.numel()
     prepare_kernel[(rate_programs + chunks.total * tiles,)](
-        A, B, C, rates, projections, table, u.shape[1], u.shape[2], chunks.width, chunks.frames,
-        chunks_a_video, chunks.total, rate_programs, num_states, REVERSE=reverse,
+        A, B, C, rates, projections, given(counters, table), table, u.shape[1], u.shape[2],
+        chunks.width, chunks.frames, chunks_a_video, chunks.total, rate_programs, num_counters,
+        num_states, REVERSE=reverse,
         PACKED=offsets is not None, ROWS=rows, BLOCK=CUDA_LANES, BLOCK_T=PROJECTION_TILE,
         BLOCK_N=PROJECTION_BLOCK, **early(u.device),
     )  # fmt: skip
@@ -96,7 +98,6 @@ def _lay_out(u: Tensor, offsets: Tensor, chunks: Chunks, reverse: bool) -> tuple
 
 def combine(
     setting: Setting,
-    rates: Tensor,
     ends: Tensor,
     sums: Tensor,
     initial: Tensor | None,
@@ -106,10 +107,10 @@ def combine(
     channels: int,
     latest_first: bool,
 ) -> None:
-    """Chain the chunks of channels that begin with ``final``'s first."""
-    num_states, width = rates.shape
+    """Chain the chunks."""
+    num_states, width = setting.rates.shape
     combine_kernel[(final.shape[0] * (width // BLOCK), num_states)](
-        ends, sums, rates, final if initial is None else initial, states, final,
+        ends, sums, setting.rates, final if initial is None else initial, states, final,
         setting.first_chunks, final.stride(0) // num_states, channels, width,
         setting.chunks_a_video, num_states, ends.stride(0), states.stride(0) * kept,
         HAS_INITIAL=initial is not None, LATEST_FIRST=latest_first,

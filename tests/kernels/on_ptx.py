@@ -43,11 +43,15 @@ def _launch(self: Any, grid: tuple[int, ...], *args: Any, **kwargs: Any) -> None
     numbers = [x.data_ptr() if isinstance(x, Tensor) else int(x) for x in given]
     kept = [x.untyped_storage() for x in given if isinstance(x, Tensor)]
     tensors = {(x.data_ptr(), x.nbytes()) for x in kept}
-    block = Block(program, compiled.metadata.num_warps, compiled.metadata.shared, tensors)
+    room = (compiled.metadata.num_warps, compiled.metadata.shared, tensors)
     columns, rows = (*grid, 1)[:2]
-    for place in ((x, y) for x in range(columns) for y in range(rows)):
-        block.run(place, dict(zip(program.parameters, numbers, strict=True)))
-    NOTES.update(f"{self.__name__}: {note}" for note in block.notes)
+    waiting = [Block(program, *room) for _ in range(columns * rows)]
+    named = dict(zip(program.parameters, numbers, strict=True))
+    running = [block.run(divmod(i, rows), named) for i, block in enumerate(waiting)]
+    while running:
+        running = [run for run in running if next(run, "done") != "done"]
+    for block in waiting:
+        NOTES.update(f"{self.__name__}: {note}" for note in block.notes)
 
 
 def draw(shape: tuple[int, int, int, int], videos: int, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -63,9 +67,9 @@ def draw(shape: tuple[int, int, int, int], videos: int, dtype: torch.dtype) -> d
 
 def compare(
     shape: tuple[int, int, int, int], dtype: str, bounds: list[int] | None, reverse: bool,
-    choice: tuple[int, int, int] | None,
+    choice: int | None,
 ) -> None:  # fmt: skip
-    """Values and gradients of every input; ``choice`` is how the gradients' work is divided."""
+    """Values and gradients of every input; ``choice`` is the gradients' frames of a chunk."""
     if choice:
         checks.CUDA_PROGRAMS = 1  # so that the forward pass keeps segments
         plan._choose = lambda *_: choice  # type: ignore[assignment]

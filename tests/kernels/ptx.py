@@ -9,7 +9,7 @@ with no barrier in between.
 
 import ctypes
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,8 +108,8 @@ class Block:
             self.spaces.append((address, np.ctypeslib.as_array(held)))
         self.notes: set[str] = set()
 
-    def run(self, place: tuple[int, int], parameters: dict[str, int]) -> None:
-        """Run the block at a place of the grid."""
+    def run(self, place: tuple[int, int], parameters: dict[str, int]) -> Iterator[None]:
+        """Run the block at a place of the grid; stop where it looks whether others are done."""
         thread = np.arange(self.threads, dtype=np.uint32)
         self.registers: dict[str, Any] = {
             "%tid.x": thread, "%laneid": thread % 32, "%ctaid.x": self._fill(place[0]),
@@ -128,6 +128,8 @@ class Block:
                     operands = self.line.operands
                     at = self.program.labels[operands[0]] if operands else len(lines)
             elif self.line.kinds[0] not in NOTHING:
+                if "acquire" in self.line.kinds:
+                    yield
                 run = getattr(self, f"_{self.line.kinds[0]}", self._compute)
                 with np.errstate(all="ignore"):
                     run(self.line.kinds, *self.line.operands)
@@ -298,7 +300,7 @@ class Block:
         real = self._real()
         if real.any():
             words, at = self._words(self._address(to), 4, False, real, writes=True)
-            np.add.at(words.view(np.float32), at, self._get(source, "f32")[real])
+            np.add.at(words.view(KINDS[kinds[-1]]), at, self._get(source, kinds[-1])[real])
 
     def _cp(self, kinds: list[str], *operands: str) -> None:
         if kinds[2] == "commit_group":

@@ -81,13 +81,24 @@ def test_gradients_match_the_reference_in_chunks_of_many_segments(
     check_gradients(make_arguments(frames, 72, torch.float32), reverse)
 
 
-@pytest.mark.parametrize("choice", [(64, 1, 192), (128, 2, 64), (192, 1, 128)])
+@pytest.mark.parametrize("together", [False, True], ids=["apart", "together"])
+@pytest.mark.parametrize("size", [64, 128, 192])
 def test_gradients_match_the_reference_however_their_work_is_divided(
-    choice: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+    size: int, together: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "CUDA_PROGRAMS", 1)
-    monkeypatch.setattr(plan, "_choose", lambda *_: choice)
-    check_gradients(make_arguments(700, 136, torch.float32), reverse=False)
+    monkeypatch.setattr(plan, "_choose", lambda *_: size)
+    monkeypatch.setattr(plan, "FEWEST_WARPS", 3 if together else 0)
+    check_gradients(make_arguments(700, 136, torch.float32), reverse=together)
+
+
+def test_programs_that_take_chunk_after_chunk_add_up_the_sums_of_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # room for 5 chunks at a time, of which there are some 90 of 32 frames, or fewer
+    monkeypatch.setattr(plan, "_multiprocessors", lambda _: 3)
+    offsets = torch.tensor([0, 0, 1, 1500, 1500, 2790, 2800], device="cuda")
+    check_gradients(make_arguments(2800, 200, torch.float32), reverse=True, offsets=offsets)
 
 
 @pytest.mark.parametrize(
@@ -97,15 +108,20 @@ def test_gradients_match_the_reference_where_states_lie_in_memory(
     states: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "CUDA_PROGRAMS", 1)
-    monkeypatch.setattr(plan, "_choose", lambda *_: (128, 2, 64))
+    monkeypatch.setattr(plan, "_choose", lambda *_: 128)
     check_gradients(make_arguments(300, 136, dtype, states), reverse=dtype == torch.float16)
 
 
-def check_gradients(arguments: dict[str, Any], reverse: bool) -> None:
+def check_gradients(
+    arguments: dict[str, Any], reverse: bool, offsets: Tensor | None = None
+) -> None:
     leaves = {name: t.detach().requires_grad_() for name, t in arguments.items()}
     exact = {name: t.detach().double().cpu().requires_grad_() for name, t in arguments.items()}
-    y = selective_scan(**leaves, delta_softplus=True, reverse=reverse)
-    truth = selective_scan_reference(**exact, delta_softplus=True, reverse=reverse)[0]
+    y = selective_scan(**leaves, delta_softplus=True, reverse=reverse, offsets=offsets)
+    bounds = None if offsets is None else offsets.cpu()
+    truth = selective_scan_reference(**exact, delta_softplus=True, reverse=reverse, offsets=bounds)[
+        0
+    ]
     weight = torch.randn_like(truth).to(y.dtype).double()
     found = torch.autograd.grad(y, list(leaves.values()), weight.to(y))
     expected = torch.autograd.grad(truth, list(exact.values()), weight)

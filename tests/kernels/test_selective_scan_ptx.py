@@ -17,8 +17,8 @@ SCRIPT = Path(__file__).with_name("on_ptx.py")
 CASES: dict[str, tuple[Any, ...]] = {
     "few states": ([1, 9, 5, 16], "float32", None, False, None),
     "many states": ([1, 10, 3, 64], "float32", None, True, None),
-    "segments and groups": ([1, 70, 33, 17], "bfloat16", None, False, [128, 2, 64]),
-    "packed, in passes": ([1, 9, 72, 17], "float16", [0, 0, 1, 9, 9], True, [32, 1, 64]),
+    "segments, two blocks": ([1, 70, 33, 17], "bfloat16", None, False, 128),
+    "packed, three blocks": ([1, 9, 72, 17], "float16", [0, 0, 1, 9, 9], True, 32),
 }
 NAMES = ("shape", "dtype", "bounds", "reverse", "choice")
 
