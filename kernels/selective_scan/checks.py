@@ -13,10 +13,11 @@ CUDA_LANES = 64
 CUDA_CHUNKS = (32, 64, 128, 192, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 2048)
 # float32's states would lose accuracy over more steps
 CUDA_LONGEST_OF_FLOAT32 = 512
-CUDA_SEGMENT = 64  # frames between the states that are kept for the gradients
-CUDA_BLOCK = 32  # channels of a program
+CUDA_SEGMENT = 64  # frames between the states that are kept for the gradients, at most
+BLOCK = 32  # channels of a program on CUDA: one a lane
 # programs that a GPU of 132 multiprocessors runs at a time, sixteen on each
 CUDA_PROGRAMS = 132 * 16
+CUDA_PROGRAMS_BACK = 132 * 12  # of the gradients' programs, which are larger
 
 
 class Chunks(NamedTuple):
@@ -25,25 +26,50 @@ class Chunks(NamedTuple):
     frames: int  # in a whole chunk
     total: int  # room for the chunks of all videos
     width: int  # of a row of states: D rounded up to whole vectors
-    segments: int  # of a chunk, whose states before them are kept for the gradients
+    span: int  # frames of a segment: between the states that are kept for the gradients
+    kept: int  # room for those
 
 
 def cut(u: Tensor, offsets: Tensor | None, device: str) -> Chunks:
     """Choose the chunks for a device: as long as may be, and no more than run at a time."""
     batch, frames, width = u.shape
-    if device == "cpu":
-        size, lanes = CPU_CHUNK, CPU_LANES
-    else:
-        size, lanes = CUDA_CHUNKS[0], CUDA_LANES
-        for larger in CUDA_CHUNKS[1:]:
-            programs = batch * -(-frames // size) * -(-width // CUDA_BLOCK)
-            short = u.dtype != torch.float32 or larger <= CUDA_LONGEST_OF_FLOAT32
-            if programs > CUDA_PROGRAMS and size < frames and short:
-                size = larger
     videos = batch if offsets is None else offsets.shape[0] - 1
+    lanes, span = (CPU_LANES, CPU_CHUNK) if device == "cpu" else (CUDA_LANES, CUDA_SEGMENT)
+    size = CPU_CHUNK
+    if device != "cpu":
+        size = _choose_size(u)
+        if offsets is None:
+            span = _choose_span(u)
     total = batch * -(-frames // size) if offsets is None else frames // size + videos
-    segments = 1 if device == "cpu" else -(-size // CUDA_SEGMENT)
-    return Chunks(size, total, -(-width // lanes) * lanes, segments)
+    # packed videos' states are kept chunk by chunk, others' video by video
+    span = min(size, span) if offsets is not None else span
+    kept = batch * -(-frames // span) if offsets is None else total * -(-size // span)
+    return Chunks(size, total, -(-width // lanes) * lanes, span, kept)
+
+
+def _choose_size(u: Tensor) -> int:
+    """Frames of a chunk."""
+    batch, frames, width = u.shape
+    size = CUDA_CHUNKS[0]
+    for larger in CUDA_CHUNKS[1:]:
+        programs = batch * -(-frames // size) * -(-width // BLOCK)
+        short = u.dtype != torch.float32 or larger <= CUDA_LONGEST_OF_FLOAT32
+        if programs > CUDA_PROGRAMS and size < frames and short:
+            size = larger
+    return size
+
+
+def _choose_span(u: Tensor) -> int:
+    """Frames of a segment, of which the gradients' chunks have whole ones."""
+    batch, frames, width = u.shape
+    abreast = CUDA_PROGRAMS_BACK // -(-width // BLOCK)
+    each = max(abreast // batch, 1)
+    for size in (32, CUDA_SEGMENT):
+        if size * each >= frames:
+            return size
+    # one more of a little less may be less in all
+    whole, less = (-(-frames // (each * size)) * size for size in (CUDA_SEGMENT, 56))
+    return 56 if 100 * less < 99 * whole else CUDA_SEGMENT
 
 
 def count_videos(u: Tensor, offsets: Tensor | None) -> int | torch.SymInt:

@@ -7,10 +7,9 @@ nothing waits for the device, so calls can be captured in a CUDA graph.
 import torch
 from torch import Tensor
 
-from vidmamba.kernels.selective_scan.checks import count_videos, cut
+from vidmamba.kernels.selective_scan.checks import BLOCK, count_videos, cut
 from vidmamba.kernels.selective_scan.kernel_ends import chunk_ends_kernel
 from vidmamba.kernels.selective_scan.kernel_outputs import outputs_kernel
-from vidmamba.kernels.selective_scan.plan import BLOCK
 from vidmamba.kernels.selective_scan.setting import (
     combine,
     given,
@@ -38,10 +37,9 @@ def launch_forward(
     """Scan contiguous tensors; see `selective_scan` and its operator for what goes in and out."""
     chunks = cut(u, offsets, "cuda")
     setting = set_up(u, A, B, C, offsets, delta_bias, delta_softplus, reverse, chunks)
-    (_, total, width, segments), num_states = chunks, A.shape[1]
-    videos = int(count_videos(u, offsets))
-    kept = segments if keep_states else 1
-    states = u.new_empty(total * kept, num_states, width, dtype=torch.float32)
+    (_, total, width, span, kept), num_states = chunks, A.shape[1]
+    videos, packed = int(count_videos(u, offsets)), offsets is not None
+    states = u.new_empty(kept if keep_states else 0, num_states, width, dtype=torch.float32)
     ends = u.new_empty(total, num_states, width, dtype=torch.float32)
     sums = u.new_empty(total, width, dtype=torch.float32)
     channels = u.shape[2]
@@ -58,13 +56,14 @@ def launch_forward(
     )  # fmt: skip
     final = u.new_empty(videos, channels, num_states, dtype=torch.float32)
     initial = states_in(initial_state, width)
-    combine(setting, ends, sums, initial, states, kept, final, channels, False)
-    del ends, sums
+    combine(setting, ends, sums, initial, final, channels, False)
+    del sums
     y = torch.empty_like(u)
     outputs_kernel[grid](
         u, delta, setting.rates, setting.projections[0], setting.projections[1], given(D, u),
-        given(z, u), bias, states, y, *sizes, kept, num_states, blocks,
+        given(z, u), bias, ends, states, y, *sizes, span, kept // (total if packed else videos),
+        num_states, blocks,
         HAS_SKIP=D is not None, HAS_Z=z is not None, KEEP=keep_states,
         **one_pass(setting, channels),
     )  # fmt: skip
-    return y, final, states if keep_states else states[:0].clone()
+    return y, final, states

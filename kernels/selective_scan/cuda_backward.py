@@ -1,22 +1,18 @@
 """Launches the Triton kernels of the backward scan: which buffers, how many programs."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from vidmamba.kernels.selective_scan.checks import CUDA_SEGMENT, count_videos, cut
+from vidmamba.kernels.selective_scan.checks import BLOCK, count_videos, cut
 from vidmamba.kernels.selective_scan.cuda import launch_forward
 from vidmamba.kernels.selective_scan.kernel_backward import sums_kernel
 from vidmamba.kernels.selective_scan.kernel_ends import chunk_ends_kernel
 from vidmamba.kernels.selective_scan.kernel_gradients import gradients_kernel
-from vidmamba.kernels.selective_scan.kernel_room import (
-    PLACES_ASIDE,
-    PLACES_WITHOUT_ROOM,
-    ROOM_ROWS,
-)
+from vidmamba.kernels.selective_scan.kernel_room import ROOM_ROWS, count_places
 from vidmamba.kernels.selective_scan.kernel_together import COUNTER, SLOTS
-from vidmamba.kernels.selective_scan.plan import BLOCK, Plan, plan_backward
+from vidmamba.kernels.selective_scan.plan import WARPS, Plan, plan_backward
 from vidmamba.kernels.selective_scan.setting import (
     PROJECTION_BLOCK,
     PROJECTION_TILE,
@@ -31,8 +27,6 @@ from vidmamba.kernels.selective_scan.setting import (
 from vidmamba.kernels.sizes import cdiv
 
 TOTALS_TILE = 32
-# registers cut so that a multiprocessor holds twelve warps, as its shared memory does
-WARP: dict[str, Any] = {"num_warps": 1, "maxnreg": 168, "enable_fp_fusion": True}
 
 
 class _Tensors(NamedTuple):
@@ -99,26 +93,27 @@ def launch_backward(
 
 
 def _make_room(setting: Setting, plan: Plan, u: Tensor) -> _Room:
-    frames, total, width, segments = plan.chunks
+    frames, total, width, span, _ = plan.chunks
     num_states, blocks = setting.rates.shape[0], cdiv(u.shape[2], BLOCK)
-    places = PLACES_ASIDE if _has_room(setting) else PLACES_WITHOUT_ROOM
-    held, slots = (plan.abreast, SLOTS) if plan.together else (total, segments)
-    part = min(frames, CUDA_SEGMENT), 2 * setting.rows
+    segments, programs = cdiv(frames, span), plan.abreast * blocks
+    held, slots = (plan.abreast, min(SLOTS, segments)) if plan.together else (total, segments)
+    if plan.together and total > plan.abreast:
+        slots = SLOTS
+    places = count_places(span, _count_slots(setting, plan))
     # packed videos may leave chunks unused, whose parts must be zero
     new_rows = torch.zeros if setting.options["PACKED"] else torch.empty
     return _Room(
         rows=new_rows(total, num_states + 2, width, dtype=torch.float32, device=u.device),
         sums=u.new_empty(total, width, dtype=torch.float32),
-        parts=u.new_empty(held, slots, blocks, *part, dtype=torch.float32),
-        scratch=u.new_empty(
-            plan.abreast * blocks, places * setting.rows * BLOCK, dtype=torch.float32
-        ),
+        parts=u.new_empty(held, slots, blocks, span, 2 * setting.rows, dtype=torch.float32),
+        scratch=u.new_empty(programs, places * setting.rows * BLOCK, dtype=torch.float32),
     )
 
 
-def _has_room(setting: Setting) -> bool:
-    """Whether states wait in shared memory."""
-    return bool(setting.options["NATIVE"]) and setting.rows <= ROOM_ROWS.value
+def _count_slots(setting: Setting, plan: Plan) -> int:
+    """Slots for states in shared memory, or none: they wait in memory."""
+    has_room = setting.options["NATIVE"] and setting.rows <= ROOM_ROWS.value
+    return WARPS[plan.warps][0] if has_room else 0
 
 
 def _find_gradients_of_ends(
@@ -131,7 +126,7 @@ def _find_gradients_of_ends(
 ) -> None:
     """Write the gradient of the state after each chunk, and of that before each video."""
     (u, delta, _, _, _, _, z, bias), num_states = tensors, len(setting.rates)
-    frames, total, width, _ = setting.chunks
+    frames, total, width, *_ = setting.chunks
     channels, blocks = u.shape[2], width // BLOCK
     chunk_ends_kernel[(total * blocks,)](
         grad_y, delta, setting.rates, setting.projections[1], given(z, u), given(bias, u),
@@ -139,7 +134,7 @@ def _find_gradients_of_ends(
         setting.chunks_a_video, num_states, blocks, room.rows.stride(0), HAS_Z=z is not None,
         BACKWARD=True, **one_pass(setting, channels),
     )  # fmt: skip
-    combine(setting, room.rows, room.sums, last, room.rows, 1, grad_initial, channels, True)
+    combine(setting, room.rows, room.sums, last, grad_initial, channels, True)
 
 
 def _walk(
@@ -154,33 +149,32 @@ def _walk(
     videos: int,
 ) -> None:
     """Write the gradients of what has frames, and the parts of those of parameters."""
-    (frames, total, width, segments), channels = plan.chunks, tensors.u.shape[2]
+    (frames, total, width, span, kept), channels = plan.chunks, tensors.u.shape[2]
     u, delta, _, _, _, skip, z, bias = tensors
-    kept = segments if setting.options["PACKED"] else len(states) // videos
-    spacing = plan.spacing
+    segments = kept // (total if setting.options["PACKED"] else videos)
     _, slots, blocks, _, _ = room.parts.shape
     gradients_kernel[(len(room.scratch),)](
         grad_y, u, delta, setting.rates, setting.projections[0], setting.projections[1],
         given(skip, u), given(z, u), given(bias, u), states, room.rows, room.scratch, grads.u,
         grads.delta, given(grads.z, u), room.parts, counters, grads.B, grads.C, setting.table,
-        u.shape[1], channels, channels, width, frames, setting.chunks_a_video, kept, total,
-        len(setting.rates), spacing, blocks, slots, room.scratch.shape[1], states.shape[2],
+        u.shape[1], channels, channels, width, frames, setting.chunks_a_video, segments, total,
+        len(setting.rates), span, blocks, slots, room.scratch.shape[1], states.shape[2],
         **setting.options, HAS_SKIP=skip is not None, HAS_Z=z is not None,
-        EVEN=channels % BLOCK == 0, BLOCK=BLOCK, ROWS=setting.rows, ROOM=_has_room(setting),
-        TOGETHER=plan.together, EXACT=u.dtype != torch.bfloat16, **WARP,
+        EVEN=channels % BLOCK == 0, BLOCK=BLOCK, ROWS=setting.rows, TOGETHER=plan.together,
+        ROOM=_count_slots(setting, plan), EXACT=u.dtype != torch.bfloat16, **WARPS[plan.warps][1],
     )  # fmt: skip
 
 
 def _sum(setting: Setting, plan: Plan, room: _Room, u: Tensor, grads: _Tensors) -> None:
     """Sum the parts of the gradients of A, D and the bias; if nobody has yet, of B and C."""
-    (frames, total, width, _), (_, T, D) = setting.chunks, u.shape
+    (frames, total, width, span, _), (_, T, D) = setting.chunks, u.shape
     num_states = len(setting.rates)
     total_programs = cdiv(D, BLOCK) * (num_states + 2)
     tiles = cdiv(frames, PROJECTION_TILE) * (setting.rows // PROJECTION_BLOCK)
     sums_kernel[(total_programs + (0 if plan.together else total * tiles),)](
         room.parts, grads.B, grads.C, room.rows, grads.A, given(grads.D, grads.A),
         given(grads.bias, grads.A), setting.table, T, D, D, width, frames,
-        setting.chunks_a_video, total, room.parts.shape[2], total_programs, num_states,
+        setting.chunks_a_video, total, span, room.parts.shape[2], total_programs, num_states,
         HAS_SKIP=grads.D is not None, HAS_BIAS=grads.bias is not None,
         REVERSE=setting.options["REVERSE"], PACKED=setting.options["PACKED"], ROWS=setting.rows,
         BLOCK_T=PROJECTION_TILE, BLOCK_N=PROJECTION_BLOCK, TILE=TOTALS_TILE, BLOCK=BLOCK,

@@ -18,17 +18,9 @@ from vidmamba.kernels.selective_scan.kernel_memory import load, load_always, sto
 
 # sizes that a kernel is not compiled anew for. Unknown divisors also keep Triton from wide loads of
 # a lane, which would spread a tile's frames or a channel's states over lanes
-LOOSE = {"T", "D", "channels", "frames", "width", "state_width", "end_plane", "state_plane"}
-LOOSE |= {"chunks", "chunks_a_video", "segments", "segments_a_video", "slots"}
-LOOSE |= {
-    "blocks",
-    "columns",
-    "num_counters",
-    "spacing",
-    "scratch_size",
-    "rate_programs",
-    "total_programs",
-}
+LOOSE = {"T", "D", "channels", "frames", "width", "state_width", "end_plane"}
+LOOSE |= {"chunks", "chunks_a_video", "span", "segments", "segments_a_video", "slots", "blocks"}
+LOOSE |= {"columns", "num_counters", "scratch_size", "rate_programs", "total_programs"}
 
 
 def jit(function: Any) -> Any:
@@ -39,7 +31,7 @@ def jit(function: Any) -> Any:
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
-SEGMENT = tl.constexpr(CUDA_SEGMENT)  # frames between the states that the forward pass keeps
+SEGMENT = tl.constexpr(CUDA_SEGMENT)  # frames of a segment, at most
 
 
 @jit
@@ -237,13 +229,15 @@ def advance(h, rate, step, x, gain, NATIVE: tl.constexpr, PRECISE: tl.constexpr)
 
 @jit
 def combine_kernel(
-    ends, sums, a, initial, states, final, first_chunks, D, channels, columns, chunks_a_video, N,
-    end_plane, state_plane,
+    ends, sums, a, initial, final, first_chunks, D, channels, columns, chunks_a_video, N,
+    end_plane,
     HAS_INITIAL: tl.constexpr, LATEST_FIRST: tl.constexpr, PACKED: tl.constexpr,
     TILE: tl.constexpr, BLOCK: tl.constexpr, NATIVE: tl.constexpr, PRECISE: tl.constexpr,
     EARLY: tl.constexpr,
 ):  # fmt: skip
     """Chain the chunks of a video: write the state before each chunk and, (D, N), after the last.
+
+    The states take the place of what the chunks add to them, which is read a tile ahead.
 
     Latest first, the same arithmetic carries the gradients backwards.
     """
@@ -262,7 +256,7 @@ def combine_kernel(
     if HAS_INITIAL:
         h += tl.load(initial + (video * N + n) * columns + d, mask=real, other=0.0)
     i = tl.arange(0, TILE)
-    p_ends, p_states = ends + (n * columns + d)[None, :], states + (n * columns + d)[None, :]
+    p_ends = ends + (n * columns + d)[None, :]
     start = (i == 0)[:, None]
     c = first.to(tl.int64) + (count - 1 - i if LATEST_FIRST else i)
     here = (i < count)[:, None] & real[None, :]
@@ -278,11 +272,11 @@ def combine_kernel(
         )
         after = scan_tile(h, step * rate[None, :], end, i, NATIVE, PRECISE)
         tl.store(
-            p_states + c[:, None] * state_plane, tl.where(start, h[None, :], 0.0), mask=here & start
+            p_ends + c[:, None] * end_plane, tl.where(start, h[None, :], 0.0), mask=here & start
         )
         following = c + (-1 if LATEST_FIRST else 1)
         inside = here & (i < TILE - 1)[:, None] & (tile + i + 1 < count)[:, None]
-        tl.store(p_states + following[:, None] * state_plane, after, mask=inside)
+        tl.store(p_ends + following[:, None] * end_plane, after, mask=inside)
         h = row_of(after, i, TILE - 1)
         c, here, end, step = c_ahead, here_ahead, end_ahead, step_ahead
     tl.store(final + (video * D + d) * N + n, h, mask=d < channels)

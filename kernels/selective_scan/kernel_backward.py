@@ -4,13 +4,13 @@
 
 import triton.language as tl
 
-from vidmamba.kernels.selective_scan.kernel import SEGMENT, jit, locate, wait
+from vidmamba.kernels.selective_scan.kernel import jit, locate, wait
 
 
 @jit
 def sums_kernel(
     parts, grad_B, grad_C, rows, grad_A, grad_skip, grad_bias, table, T, D, channels, width,
-    frames, chunks_a_video, chunks, blocks, total_programs,
+    frames, chunks_a_video, chunks, span, blocks, total_programs,
     N: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_BIAS: tl.constexpr, REVERSE: tl.constexpr,
     PACKED: tl.constexpr, ROWS: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr,
     TILE: tl.constexpr, BLOCK: tl.constexpr,
@@ -34,20 +34,20 @@ def sums_kernel(
         row, count = locate(chunk, table, T, chunks_a_video, frames, REVERSE, PACKED)
         t = program // slices % tiles * BLOCK_T + tl.arange(0, BLOCK_T)
         n = program % slices * BLOCK_N + tl.arange(0, BLOCK_N)
-        size = tl.minimum(frames, SEGMENT) * (ROWS * 2)
-        first = chunk.to(tl.int64) * tl.cdiv(frames, SEGMENT) * blocks * size
-        sum_blocks(parts + first, grad_B, grad_C, row, t, n, count, blocks, size, N, REVERSE, ROWS)
+        first = chunk.to(tl.int64) * tl.cdiv(frames, span) * blocks * (span * ROWS * 2)
+        sum_blocks(parts + first, grad_B, grad_C, row, t, n, count, span, blocks, N, REVERSE, ROWS)
 
 
 @jit
 def sum_blocks(
-    p, grad_B, grad_C, row, t, n, count, blocks, size, N: tl.constexpr, REVERSE: tl.constexpr,
+    p, grad_B, grad_C, row, t, n, count, span, blocks, N: tl.constexpr, REVERSE: tl.constexpr,
     ROWS: tl.constexpr,
 ):  # fmt: skip
     """Sum the blocks' parts of the gradients of B and C, front to back, into (rows, N)."""
     here = (t < count)[:, None] & (n < N)[None, :]
     # as the gradients' lanes leave them: four frames by four states of B and of C
-    at = t // SEGMENT * (blocks * size) + t % SEGMENT // 4 * (8 * ROWS) + t % 4 * 8
+    size = span * (ROWS * 2)
+    at = t // span * (blocks * size) + t % span // 4 * (8 * ROWS) + t % 4 * 8
     p += at[:, None] + (n // 4 * 32 + n % 4)[None, :]
     b, c = tl.load(p, mask=here, other=0.0), tl.load(p + 4, mask=here, other=0.0)
     for block in range(1, blocks):

@@ -40,12 +40,8 @@ from vidmamba.kernels.selective_scan.kernel_room import (
     GRADS,
     RATE_GRADS,
     RATES,
-    RING,
     START,
-    WAIT_BACKWARDS,
-    WAIT_FOR_ALL,
-    WAIT_FORWARDS,
-    await_tile,
+    await_tiles,
     copy_tile,
     find_exchange,
     find_room,
@@ -71,7 +67,7 @@ def gradients_kernel(
     grad_y, u, delta, a, B, C, skip, z, bias, states, state_grads, scratch,
     grad_u, grad_delta, grad_z, parts, counters, grad_B, grad_C, table,
     T, D, channels, width, frames, chunks_a_video, segments_a_video, chunks, N: tl.constexpr,
-    spacing, blocks, slots, scratch_size, state_width,
+    span, blocks, slots, scratch_size, state_width,
     HAS_SKIP: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr, PACKED: tl.constexpr, EVEN: tl.constexpr, WHOLE: tl.constexpr,
     BLOCK: tl.constexpr, ROWS: tl.constexpr, ROOM: tl.constexpr, TOGETHER: tl.constexpr,
@@ -80,11 +76,11 @@ def gradients_kernel(
     """Write the gradients of u, delta and z, and the parts of the others.
 
     A program walks a block of channels through every so manyth chunk. ``states`` (videos,
-    segments_a_video, N, state_width) holds the state before each segment, or ``spacing`` times as
-    many. ``state_grads`` (chunks, N + 2, width) holds the gradient of the state after each chunk in
-    its first N rows; in the end, the chunk's parts of the gradients of A, D and the bias. ``parts``
-    (chunks, slots, blocks, SEGMENT / 4, ROWS / 4, 4, 2, 4) gets those of B and C; if the programs
-    of a chunk add them up TOGETHER, it has room for as many chunks as are walked at a time.
+    segments_a_video, N, state_width) holds the state before each segment of ``span`` frames.
+    ``state_grads`` (chunks, N + 2, width) holds the gradient of the state after each chunk in its
+    first N rows; in the end, the chunk's parts of the gradients of A, D and the bias. ``parts``
+    (chunks, slots, blocks, span / 4, ROWS / 4, 4, 2, 4) gets those of B and C; if the programs of a
+    chunk add them up TOGETHER, it has room for as many chunks as are walked at a time.
     """
     lane = tl.arange(0, BLOCK)
     place, block = tl.program_id(0) // blocks, tl.program_id(0) % blocks
@@ -92,7 +88,7 @@ def gradients_kernel(
     aside = scratch + tl.program_id(0).to(tl.int64) * scratch_size
     room = find_room(aside, ROOM)
     exchange = find_exchange(room, ROOM, NATIVE)
-    size = tl.minimum(frames, SEGMENT) * (ROWS * 2)
+    size = span * (ROWS * 2)
     counter = counters + place * COUNTER
     d = block * BLOCK + lane
     shift = load_row(bias, d, d < channels, HAS_BIAS, NATIVE)
@@ -102,39 +98,50 @@ def gradients_kernel(
         chunk = place + others
         row, count = locate(chunk, table, T, chunks_a_video, frames, REVERSE, PACKED)
         p_grads = state_grads + chunk.to(tl.int64) * (N + 2) * width
-        segments = tl.cdiv(frames, SEGMENT)
-        kept = chunk % chunks_a_video * segments * spacing
-        kept += chunk // chunks_a_video * segments_a_video
+        kept = chunk // chunks_a_video * segments_a_video
+        kept += chunk % chunks_a_video * tl.cdiv(frames, span)
         projection = chunk.to(tl.int64) * frames * ROWS
-        last_segment = (count + SEGMENT - 1) // SEGMENT - 1
+        last_segment = (count + span - 1) // span - 1
         skip_sum, bias_sum = lane * 0.0, lane * 0.0
         enter(a, p_grads, room, width, d, lane, N, ROWS, ROOM, NATIVE)
         for back in range(last_segment + 1):
             segment = last_segment - back
-            before = kept + segment * spacing
+            before = kept + segment
             if NATIVE and EVEN:
                 warm_segment(
-                    u, delta, grad_y, z, states, row, (segment - 1) * SEGMENT, before - spacing,
+                    u, delta, grad_y, z, states, row, (segment - 1) * span, before - 1,
                     block * BLOCK, D, state_width, count, lane, N, HAS_Z, REVERSE,
                 )  # fmt: skip
             slot = place * slots + turn % slots if TOGETHER else chunk * slots + segment
             p_part = parts + slot.to(tl.int64) * blocks * size
-            skip_sum, bias_sum = walk_segment(
-                skip_sum, bias_sum, grad_y, u, delta, B + projection, C + projection, through, z,
-                shift, states + before.to(tl.int64) * N * state_width, aside, room, exchange,
-                grad_u, grad_delta, grad_z, p_part + block * size, row * D, d, D, channels,
-                state_width, lane, segment * SEGMENT, count, by_lanes(count, NATIVE), N, HAS_Z,
-                SOFTPLUS, REVERSE, EVEN, WHOLE, ROWS, ROOM, NATIVE, PRECISE, EXACT,
+            p_B = B + projection + segment * span * ROWS
+            p_C = C + projection + segment * span * ROWS
+            rows_from = find_rows_from(p_B, p_C, lane, ROOM)
+            last = tl.cdiv(tl.minimum(count - segment * span, span), TILE) - 1
+            first, every = segment * span, by_lanes(count, NATIVE)
+            raw, value = find_states(
+                states + before.to(tl.int64) * N * state_width, state_width, u + row * D,
+                delta + row * D, p_B, shift, room, aside, rows_from, D, d, lane, channels,
+                first, every, last, N, ROWS, ROOM, SOFTPLUS, REVERSE, EVEN, WHOLE, NATIVE,
+                PRECISE,
+            )  # fmt: skip
+            if TOGETHER and turn > 0:
+                add_up_parts(
+                    parts, counter, grad_B, grad_C, table, T, chunks_a_video, frames,
+                    chunk_before, first_before, turn, place, slots, block, blocks, size, lane,
+                    N, REVERSE, PACKED, ROWS, NATIVE,
+                )  # fmt: skip
+            await_tiles(room, 0, ROOM)
+            skip_sum, bias_sum = walk_back(
+                skip_sum, bias_sum, raw, value, grad_y + row * D, u + row * D, delta + row * D,
+                p_B, p_C, through, z + row * D, shift, room, exchange, aside, rows_from,
+                grad_u + row * D, grad_delta + row * D, grad_z + row * D, p_part + block * size,
+                D, d, lane, channels, first, every, last, ROWS, ROOM,
+                HAS_Z, SOFTPLUS, REVERSE, EVEN, WHOLE, NATIVE, PRECISE, EXACT,
             )  # fmt: skip
             if TOGETHER:
-                if turn > 0:
-                    add_up_parts(
-                        parts, counter, grad_B, grad_C, table, T, chunks_a_video, frames,
-                        chunk_before, first_before, turn, place, slots, block, blocks, size, lane,
-                        N, REVERSE, PACKED, ROWS, NATIVE,
-                    )  # fmt: skip
                 leave_parts(counter)
-                turn, chunk_before, first_before = turn + 1, chunk, segment * SEGMENT
+                turn, chunk_before, first_before = turn + 1, chunk, first
         leave(p_grads, skip_sum, bias_sum, room, width, d, lane, N, ROWS, ROOM, NATIVE)
     if TOGETHER and turn > 0:
         add_up_parts(
@@ -172,43 +179,6 @@ def leave(
 
 
 @jit
-def walk_segment(
-    skip_sum, bias_sum, grad_y, u, delta, B, C, through, z, shift, p_state, aside, room, exchange,
-    grad_u, grad_delta, grad_z, p_part, at, d, D, channels, state_width, lane, first, count,
-    frames, N: tl.constexpr, HAS_Z: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr,
-    EVEN: tl.constexpr, WHOLE: tl.constexpr, ROWS: tl.constexpr, ROOM: tl.constexpr,
-    NATIVE: tl.constexpr, PRECISE: tl.constexpr, EXACT: tl.constexpr,
-):  # fmt: skip
-    """Walk a segment of one block of channels, forwards for its states, then backwards.
-
-    ``frames`` is ``count``, by lanes.
-    """
-    n = tl.arange(0, ROWS)
-    real = d < channels
-    p_B, p_C = B + first * ROWS, C + first * ROWS
-    rows_from = find_rows_from(p_B, p_C, lane, ROOM)
-    last = tl.cdiv(tl.minimum(count - first, SEGMENT), TILE) - 1
-    for tile in tl.static_range(RING):
-        copy_tile(room, tile, aside, rows_from, False, True, ROOM)
-    h = load_states(p_state, n, d, state_width, N, ROWS, NATIVE)
-    # the last slot is theirs if the segment has few tiles
-    put(room, RING - 1 if ROOM else place_after(START, ROOM), 0, h, n, lane, ROWS, ROOM, NATIVE)
-    if ROOM:
-        set_aside(aside, h, n, lane)
-    raw, value = find_states(
-        h, u + at, delta + at, p_B, shift, room, aside, rows_from, D, d, lane, real, first,
-        frames, last, ROWS, ROOM, SOFTPLUS, REVERSE, EVEN, WHOLE, NATIVE, PRECISE,
-    )  # fmt: skip
-    await_tile(room, WAIT_FOR_ALL, ROOM)
-    return walk_back(
-        skip_sum, bias_sum, raw, value, grad_y + at, u + at, delta + at, p_B, p_C, through, z + at,
-        shift, room, exchange, aside, rows_from, grad_u + at, grad_delta + at, grad_z + at,
-        p_part, D, d, lane, real, first, frames, last, ROWS, ROOM,
-        HAS_Z, SOFTPLUS, REVERSE, EVEN, WHOLE, NATIVE, PRECISE, EXACT,
-    )  # fmt: skip
-
-
-@jit
 def warm_segment(
     u, delta, grad_y, z, states, row, first, kept, channel, D, state_width, count, lane,
     N: tl.constexpr, HAS_Z: tl.constexpr, REVERSE: tl.constexpr,
@@ -229,15 +199,24 @@ def warm_segment(
 
 @jit
 def find_states(
-    h, p_u, p_delta, p_B, shift, room, aside, rows_from, D, d, lane, real, first, count,
-    last, ROWS: tl.constexpr, ROOM: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr,
-    EVEN: tl.constexpr, WHOLE: tl.constexpr, NATIVE: tl.constexpr, PRECISE: tl.constexpr,
+    p_state, state_width, p_u, p_delta, p_B, shift, room, aside, rows_from, D, d, lane, channels,
+    first, count, last, N: tl.constexpr, ROWS: tl.constexpr, ROOM: tl.constexpr,
+    SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr, EVEN: tl.constexpr, WHOLE: tl.constexpr,
+    NATIVE: tl.constexpr, PRECISE: tl.constexpr,
 ):  # fmt: skip
     """Walk a segment forwards and leave the state after each tile; return the last tile's inputs.
 
-    The last three lie in their slots, the others wait aside.
+    The last lie in their slots, the others wait aside.
     """
     i, n = tl.arange(0, TILE), tl.arange(0, ROWS)
+    real = d < channels
+    for tile in tl.static_range(ROOM):
+        copy_tile(room, tile, aside, rows_from, False, True, ROOM)
+    h = load_states(p_state, n, d, state_width, N, ROWS, NATIVE)
+    # the last slot is theirs if the segment has few tiles
+    put(room, ROOM - 1 if ROOM else place_after(START, ROOM), 0, h, n, lane, ROWS, ROOM, NATIVE)
+    if ROOM:
+        set_aside(aside, h, n, lane)
     rates = get(room, place_after(RATES, ROOM), 0, n, lane, ROWS, ROOM, NATIVE)
     at = place(first, i, count, d, D, REVERSE, WHOLE)
     raw_ahead = load_raw(p_delta, at, real, EVEN, NATIVE)
@@ -251,15 +230,15 @@ def find_states(
         there = are_inside(t, i, count, WHOLE)
         step = sized(raw, shift, there, SOFTPLUS, NATIVE, PRECISE)
         x = value * step
-        await_tile(room, WAIT_FORWARDS, ROOM)
+        await_tiles(room, ROOM - 1, ROOM)
         for r in tl.static_range(TILE):
             gain = get_projection(room, p_B, 0, tile, r, 0, n, lane, ROWS, ROOM, NATIVE)
             h = advance(h, rates, row_of(step, i, r), row_of(x, i, r), gain, NATIVE, PRECISE)
-        if ROOM and tile + RING <= last:
+        if ROOM and tile + ROOM <= last:
             set_aside(aside + (tile + 1) * ROWS * 32, h, n, lane)
         else:
-            put(room, tile % RING if ROOM else tile, 0, h, n, lane, ROWS, ROOM, NATIVE)
-        copy_tile(room, tile + RING, aside, rows_from, False, tile + RING <= last, ROOM)
+            put(room, tile % ROOM if ROOM else tile, 0, h, n, lane, ROWS, ROOM, NATIVE)
+        copy_tile(room, tile + ROOM, aside, rows_from, False, tile + ROOM <= last, ROOM)
     return raw_ahead, value_ahead
 
 
@@ -267,13 +246,14 @@ def find_states(
 def walk_back(
     skip_sum, bias_sum, raw_ahead, value_ahead, p_grad, p_u, p_delta, p_B, p_C, through, p_z,
     shift, room, exchange, aside, rows_from, p_grad_u, p_grad_delta, p_grad_z, p_part, D,
-    d, lane, real, first, count, last,
+    d, lane, channels, first, count, last,
     ROWS: tl.constexpr, ROOM: tl.constexpr, HAS_Z: tl.constexpr, SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr, EVEN: tl.constexpr, WHOLE: tl.constexpr, NATIVE: tl.constexpr,
     PRECISE: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     """Walk a segment's tiles from the last to the first and write all of its gradients."""
     i, n = tl.arange(0, TILE), tl.arange(0, SLICE)
+    real = d < channels
     at = place(first + last * TILE, i, count, d, D, REVERSE, WHOLE)
     grad_ahead = load_raw(p_grad, at, real, EVEN, NATIVE)
     gate_ahead = load_raw(p_z, at, real, EVEN, NATIVE) if HAS_Z else grad_ahead
@@ -300,9 +280,9 @@ def walk_back(
             open_ = sigmoid(gate, NATIVE)
             gate_slope = grad * open_ * (1.0 + gate * (1.0 - open_))
             seen *= gate * open_
-        await_tile(room, WAIT_BACKWARDS, ROOM)
+        await_tiles(room, ROOM - 2, ROOM)
         if ROOM:
-            place_ = (tile + RING - 1) % RING
+            place_ = (tile + ROOM - 1) % ROOM
         else:
             place_ = tl.where(tile > 0, tile - 1, place_after(START, ROOM))
         put_frames(room, 0, slope, i, lane, ROOM)
@@ -329,7 +309,7 @@ def walk_back(
                 )  # fmt: skip
                 sums = sums + two
             if NATIVE:
-                swap = exchange + tile % RING * (ROWS * 128) if ROOM else exchange
+                swap = exchange + tile % ROOM * (ROWS * 128) if ROOM else exchange
                 one, two = sum_over_eight(sums[0], sums[1], sums[2], sums[3], swap, n, lane)
                 p_pair = p_pairs + (tile * ROWS + pair * (2 * SLICE)) * (TILE * 2)
                 put_pair(p_pair, one, two)
@@ -346,5 +326,5 @@ def walk_back(
         if HAS_Z:
             gate_slope = get_frames(room, 1, gate_slope, i, lane, ROOM)
             store(p_grad_z, at, out * gate_slope, here, NATIVE)
-        copy_tile(room, tile - RING, aside, rows_from, tile + 1 >= RING, tile >= RING, ROOM)
+        copy_tile(room, tile - ROOM, aside, rows_from, tile + 1 >= ROOM, tile >= ROOM, ROOM)
     return skip_sum, bias_sum

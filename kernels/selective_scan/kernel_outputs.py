@@ -5,7 +5,6 @@
 import triton.language as tl
 
 from vidmamba.kernels.selective_scan.kernel import (
-    SEGMENT,
     add_up,
     advance,
     are_inside,
@@ -33,8 +32,8 @@ from vidmamba.kernels.selective_scan.kernel_rows import (
 
 @jit
 def outputs_kernel(
-    u, delta, a, B, C, skip, z, bias, states, y, table, T, D, channels, width, frames,
-    chunks_a_video, segments, N: tl.constexpr, blocks,
+    u, delta, a, B, C, skip, z, bias, starts, states, y, table, T, D, channels, width, frames,
+    chunks_a_video, span, segments, N: tl.constexpr, blocks,
     HAS_SKIP: tl.constexpr, HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr, PACKED: tl.constexpr, EVEN: tl.constexpr, WHOLE: tl.constexpr,
     TILE: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
@@ -43,8 +42,9 @@ def outputs_kernel(
 ):  # fmt: skip
     """Walk each chunk from the state before it, and write the outputs.
 
-    ``states`` (chunks, segments, N, width) holds the state before each chunk. If it is to KEEP
-    those before the chunk's other segments, they are written; if not, ``segments`` is 1.
+    ``starts`` (chunks, N, width) holds the state before each chunk. If it is to KEEP those before
+    segments, they are written to ``states`` (videos, segments, N, width); packed videos' segments
+    are those of chunks.
     """
     wait(EARLY)
     chunk = tl.program_id(0) // blocks
@@ -63,18 +63,21 @@ def outputs_kernel(
     shift = load_row(bias, d, real, HAS_BIAS, NATIVE)
     through = load_row(skip, d, real, HAS_SKIP, NATIVE)
     rate = load_states(a, n, d, width, N, ROWS, NATIVE)
-    p_states = states + chunk.to(tl.int64) * segments * N * width
-    h = load_states(p_states, n, d, width, N, ROWS, NATIVE)
+    h = load_states(starts + chunk.to(tl.int64) * N * width, n, d, width, N, ROWS, NATIVE)
+    before = chunk % chunks_a_video * frames
+    p_states = states + (chunk // chunks_a_video * segments).to(tl.int64) * N * width
     at = place(0, i, count, d, D, REVERSE, WHOLE)
     raw_ahead, value_ahead = (
         load_raw(p_delta, at, real, EVEN, NATIVE),
         load_raw(p_u, at, real, EVEN, NATIVE),
     )
     gate_ahead = load_raw(p_z, at, real, EVEN, NATIVE) if HAS_Z else value_ahead
-    for segment in range(0, count, SEGMENT):
-        if KEEP and segment > 0:
-            store_states(p_states + segment // SEGMENT * N * width, h, n, d, width, N, NATIVE)
-        for tile in range(segment, tl.minimum(segment + SEGMENT, count), TILE):
+    for start in range(0, count + before % span, span):
+        start -= before % span
+        if KEEP and start >= 0:
+            p_state = p_states + ((before + start) // span).to(tl.int64) * N * width
+            store_states(p_state, h, n, d, width, N, NATIVE)
+        for tile in range(tl.maximum(start, 0), tl.minimum(start + span, count), TILE):
             raw, value = raw_ahead.to(tl.float32), value_ahead.to(tl.float32)
             gate = gate_ahead.to(tl.float32)
             ahead = place(tile + TILE, i, count, d, D, REVERSE, WHOLE)

@@ -30,9 +30,9 @@ def prepare_kernel(
         n = program % parts * BLOCK_N + tl.arange(0, BLOCK_N)
         out += (chunk.to(tl.int64) * frames + first) * ROWS
         row, count = row + (-first if REVERSE else first), count - first
-        write_projection(B, out, n, row, count, N, REVERSE, ROWS, BLOCK_T)
+        write_projection(B, out, n, row, count, frames - first, N, REVERSE, ROWS, BLOCK_T)
         out += chunks.to(tl.int64) * frames * ROWS
-        write_projection(C, out, n, row, count, N, REVERSE, ROWS, BLOCK_T)
+        write_projection(C, out, n, row, count, frames - first, N, REVERSE, ROWS, BLOCK_T)
 
 
 @jit
@@ -45,15 +45,15 @@ def write_rates(A, a, program, D, width, N: tl.constexpr, BLOCK: tl.constexpr):
 
 @jit
 def write_projection(
-    p, out, n, row, count, N: tl.constexpr, REVERSE: tl.constexpr, ROWS: tl.constexpr,
+    p, out, n, row, count, room, N: tl.constexpr, REVERSE: tl.constexpr, ROWS: tl.constexpr,
     BLOCK_T: tl.constexpr,
 ):  # fmt: skip
     """A tile of B or C in the scan's order, zero where no frame is and from N to ROWS.
 
-    So the scans need no masks.
+    So the scans need no masks. A chunk has ``room`` for as many frames from the tile's first on.
     """
     t = tl.arange(0, BLOCK_T)
     at = (-t if REVERSE else t)[:, None] * N + n[None, :]
     here = (t < count)[:, None] & (n < N)[None, :]
     x = tl.load(p + row * N + at, mask=here, other=0.0).to(tl.float32)
-    tl.store(out + (t * ROWS)[:, None] + n[None, :], x)
+    tl.store(out + (t * ROWS)[:, None] + n[None, :], x, mask=(t < room)[:, None])

@@ -2,14 +2,15 @@
 
 A program of one warp has a room of numbered places, each of which holds one number a lane and
 state: the gradients of states, sums and rates, and a ring of slots for the states after each tile,
-tile t in slot t % 4, beside its rows of B and C. States that have to leave their slot wait aside in
-memory, and come back four tiles ahead. What a lane leaves there it alone reads; only rows are for
-all lanes. Where there is no such room (many states, or no NVIDIA GPU) memory takes its place,
-through the same functions.
+tile t in slot t % ROOM, beside its rows of B and C. States that have to leave their slot wait aside
+in memory, and come back as many tiles ahead. What a lane leaves there it alone reads; only rows are
+for all lanes. Where there is no such room (many states, or no NVIDIA GPU) memory takes its place,
+through the same functions. ROOM is the number of slots, or zero.
 """
 
 # mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
 
+import triton
 import triton.language as tl
 
 from vidmamba.kernels.selective_scan.kernel import SEGMENT, jit
@@ -17,29 +18,37 @@ from vidmamba.kernels.selective_scan.kernel_lanes import SLICE, TILE, _take
 from vidmamba.kernels.selective_scan.kernel_memory import load_always, store
 from vidmamba.kernels.selective_scan.kernel_rows import get_row, reserve
 
-_RING = 4
-RING = tl.constexpr(_RING)  # slots for states after tiles
 _ROOM_ROWS = 16
 ROOM_ROWS = tl.constexpr(_ROOM_ROWS)  # states of a program with room
 # places after those of the ring
 GRADS, RATE_GRADS, RATES, START = (tl.constexpr(i) for i in range(4))
-_SLOT = 2 * TILE.value * _ROOM_ROWS * 4  # bytes of a tile's rows of B and C
-SLOT = tl.constexpr(_SLOT)
-_PROJECTIONS = (_RING + 3) * _ROOM_ROWS * 128  # bytes before them
-PROJECTIONS = tl.constexpr(_PROJECTIONS)
-_FRAMES = _PROJECTIONS + _RING * _SLOT
-FRAMES = tl.constexpr(_FRAMES)  # bytes before numbers of a tile's frames
-SIZE = tl.constexpr(_FRAMES + 2 * TILE.value * 128)
-# places in memory of a program with room: the states before a segment, then those after its tiles
-PLACES_ASIDE = SEGMENT.value // TILE.value - _RING + 1
-# and of one without
-PLACES_WITHOUT_ROOM = SEGMENT.value // TILE.value + 4
+SLOT = tl.constexpr(2 * TILE.value * _ROOM_ROWS * 4)  # bytes of a tile's rows of B and C
+
+
+def count_places(span: int, room: int) -> int:
+    """Places in memory for segments of so many frames, of a program with so many slots or none."""
+    if room:
+        # the states before a segment, then those after its tiles
+        return max(span // TILE.value - room, 0) + 1
+    return SEGMENT.value // TILE.value + 4
 
 
 @jit
 def place_after(index: tl.constexpr, ROOM: tl.constexpr):
     """The number of a place after those of the tiles."""
-    return (RING if ROOM else SEGMENT // TILE) + index
+    return (ROOM if ROOM else SEGMENT // TILE) + index
+
+
+@jit
+def find_rows_of(room, tile, ROOM: tl.constexpr):
+    """The address of a tile's rows of B and C, which are after all places."""
+    return room + (ROOM + 3) * (ROOM_ROWS * 128) + tile % ROOM * SLOT
+
+
+@jit
+def find_frames(room, which: tl.constexpr, ROOM: tl.constexpr):
+    """The address of numbers of a tile's frames, which are after the rows."""
+    return room + ((ROOM + 3) * (ROOM_ROWS * 128) + ROOM * SLOT + which * 512)
 
 
 PUT = tl.constexpr("st.shared.v4.f32 [$8], {$4, $5, $6, $7};")
@@ -53,7 +62,12 @@ SET_ASIDE_OPERANDS = tl.constexpr(_take("=r", "fl"))
 @jit
 def find_room(scratch, ROOM: tl.constexpr):
     """The room of this program: an address of shared memory, or a pointer to memory."""
-    return reserve(SIZE) if ROOM else scratch
+    if ROOM:
+        SIZE: tl.constexpr = (ROOM + 3) * (ROOM_ROWS * 128) + ROOM * SLOT + 1024
+        room = reserve(SIZE)
+    else:
+        room = scratch
+    return room
 
 
 @jit
@@ -104,7 +118,7 @@ def find_slices(at, n, lane):
 def put_frames(room, which: tl.constexpr, x, i, lane, ROOM: tl.constexpr):
     """Leave a number of each of a tile's frames (4, 32), 0 or 1, until `get_frames`."""
     if ROOM:
-        at = find_slices(room + (FRAMES + which * 512), i, lane)
+        at = find_slices(find_frames(room, which, ROOM), i, lane)
         tl.inline_asm_elementwise(PUT, PUT_OPERANDS, [x, at], dtype=tl.int32, is_pure=False, pack=4)
 
 
@@ -112,7 +126,7 @@ def put_frames(room, which: tl.constexpr, x, i, lane, ROOM: tl.constexpr):
 def get_frames(room, which: tl.constexpr, x, i, lane, ROOM: tl.constexpr):
     """What was left there; without room, x itself."""
     if ROOM:
-        at = find_slices(room + (FRAMES + which * 512), i, lane)
+        at = find_slices(find_frames(room, which, ROOM), i, lane)
         x = tl.inline_asm_elementwise(
             GET, GET_OPERANDS, [at], dtype=tl.float32, is_pure=False, pack=4
         )
@@ -145,16 +159,15 @@ def _write_copy() -> str:
     return "\n".join(lines)
 
 
-def _write_wait(groups: int, first: str = "") -> str:
+@triton.constexpr_function
+def write_wait(groups):
     """PTX: wait until all copies but those started last are there, for all lanes."""
-    return f"{first} cp.async.wait_group {groups}; bar.warp.sync 0xffffffff; mov.u32 $0, $1;"
+    # what was set aside is read by copies that are started later
+    fence = "" if groups else "fence.acq_rel.cta;"
+    return f"{fence} cp.async.wait_group {groups}; bar.warp.sync 0xffffffff; mov.u32 $0, $1;"
 
 
 COPY = tl.constexpr(_write_copy())
-# forwards a tile's rows are the fourth copy from the last, backwards they and the states the third
-WAIT_FORWARDS, WAIT_BACKWARDS = (tl.constexpr(_write_wait(_RING - k)) for k in (1, 2))
-# what was set aside is read by copies from here on
-WAIT_FOR_ALL = tl.constexpr(_write_wait(0, "fence.acq_rel.cta;"))
 
 
 @jit
@@ -171,21 +184,23 @@ def find_rows_from(p_B, p_C, lane, ROOM: tl.constexpr):
 def copy_tile(room, tile, p_aside, rows_from, states, rows, ROOM: tl.constexpr):
     """Start to copy the states after a tile, if so, and its rows, if so, to their slots."""
     if ROOM:
-        slot = (tile + RING) % RING
+        slot = (tile + ROOM) % ROOM
         tl.inline_asm_elementwise(
             COPY, "=r,r,l,r,l,r,r",
             [room + slot * (ROOM_ROWS * 128), p_aside.to(tl.int64) + (tile + 1) * (ROOM_ROWS * 128),
-             room + PROJECTIONS + slot * SLOT, rows_from + tile * (SLOT // 2),
+             find_rows_of(room, slot, ROOM), rows_from + tile * (SLOT // 2),
              tl.where(states, 1, 0), tl.where(rows, 1, 0)],
             dtype=tl.int32, is_pure=False, pack=1,
         )  # fmt: skip
 
 
 @jit
-def await_tile(room, WAIT: tl.constexpr, ROOM: tl.constexpr):
-    """Wait until the copies that are wanted now are there."""
+def await_tiles(room, LEFT: tl.constexpr, ROOM: tl.constexpr):
+    """Wait until all copies are there, but for so many started last."""
     if ROOM:
-        tl.inline_asm_elementwise(WAIT, "=r,r", [room], dtype=tl.int32, is_pure=False, pack=1)
+        tl.inline_asm_elementwise(
+            write_wait(LEFT), "=r,r", [room], dtype=tl.int32, is_pure=False, pack=1
+        )
 
 
 @jit
@@ -195,7 +210,7 @@ def get_projection(
 ):  # fmt: skip
     """Numbers of B (which 0) or C (1), from slice q on, in every column of a tile (rows, 32)."""
     if ROOM:
-        at = room + PROJECTIONS + tile % RING * SLOT + which * (SLOT // 2)
+        at = find_rows_of(room, tile, ROOM) + which * (SLOT // 2)
         row = get_row(at + (r * ROWS + q * SLICE) * 4, n, lane)
     else:
         at = n[:, None] + (lane * 0)[None, :] + ((tile * TILE + r) * ROWS + q * SLICE)

@@ -1,10 +1,10 @@
 """Sums over all channels by the programs that walk one chunk together, in Triton.
 
 The programs of a chunk, one a block of channels, walk its segments at about the same time. Each
-leaves its sums of a segment for B and C in a part of its own, and says that it has; one segment
-later, when the others have too, each adds up a piece of all parts, in their order, so that the bits
-are the same every time. Three slots of parts are enough: who begins a segment has seen that all
-have left the one before the last, and with it all reads of the slot that is written next.
+leaves its sums of a segment for B and C in a part of its own, and says that it has. Halfway through
+the next, when the others have too, each adds up a piece of all parts, in their order, so that the
+bits are the same every time. Two slots of parts are enough: who then writes to one has seen that
+all have left the other, which they did after they had read what this one held.
 
 Programs start in their order, and none waits for one that follows its chunk's: that all of a chunk
 fit on the device at once is all it takes.
@@ -17,7 +17,7 @@ import triton.language as tl
 from vidmamba.kernels.selective_scan.kernel import jit, locate
 from vidmamba.kernels.selective_scan.kernel_memory import store
 
-SLOTS = 3
+SLOTS = 2
 COUNTER = tl.constexpr(8)  # words of a counter, so that few share a line
 PIECE = tl.constexpr(64)  # numbers that a program adds up at a time, two a lane
 LEAVE = tl.constexpr(

@@ -116,7 +116,7 @@ def _fake_forward(
         torch.empty_like(u),
         u.new_empty(count_videos(u, offsets), width, num_states, dtype=torch.float32),
         u.new_empty(
-            chunks.total * chunks.segments if keep_states else 0,
+            chunks.kept if keep_states else 0,
             num_states,
             chunks.width,
             dtype=torch.float32,

@@ -1,23 +1,24 @@
 """How the gradients of a scan are divided among programs; known from shapes alone."""
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vidmamba.kernels.selective_scan.checks import CUDA_BLOCK as BLOCK
-from vidmamba.kernels.selective_scan.checks import (
-    CUDA_LONGEST_OF_FLOAT32,
-    CUDA_SEGMENT,
-    Chunks,
-)
+from vidmamba.kernels.selective_scan.checks import BLOCK, CUDA_LONGEST_OF_FLOAT32, Chunks
 from vidmamba.kernels.sizes import cdiv
 
-# what the registers and the shared memory of a multiprocessor hold
-WARPS = 12
-# and what those of a small one hold
+SCHEDULERS = 4  # of a multiprocessor
+# two or three programs a scheduler: the slots that shared memory then has room for, and the
+# registers there are; three are faster in all, if there are enough of them
+WARPS: dict[int, tuple[int, dict[str, Any]]] = {
+    2: (8, {"num_warps": 1, "maxnreg": 255, "enable_fp_fusion": True}),
+    3: (4, {"num_warps": 1, "maxnreg": 168, "enable_fp_fusion": True}),
+}
+# programs that fit on any multiprocessor
 FEWEST_WARPS = 3
+MOST_WAVES = 4
 LONGEST = 4096  # frames of a chunk
 
 
@@ -25,8 +26,8 @@ class Plan(NamedTuple):
     """Chunks, each walked by one program a block of channels."""
 
     chunks: Chunks
-    spacing: int  # of the states that the forward pass kept, so many a segment
     abreast: int  # chunks that are walked at a time
+    warps: int  # at most that a scheduler has
     together: bool  # whether all programs of a chunk are sure to run at a time
 
 
@@ -38,39 +39,47 @@ def plan_backward(forward: Chunks, u: Tensor, offsets: Tensor | None) -> Plan:
     """
     batch, frames, channels = u.shape
     blocks, multiprocessors = cdiv(channels, BLOCK), _multiprocessors(u.device)
-    most = max(multiprocessors * WARPS // blocks, 1)
-    size, total = forward.frames, forward.total
+    warps, chunks = 3, forward
     if offsets is None:
         longest = CUDA_LONGEST_OF_FLOAT32 if u.dtype == torch.float32 else LONGEST
-        size = _choose(batch, frames, size, most, longest)
-        total = batch * cdiv(frames, size)
-    chunks = Chunks(size, total, forward.width, max(size // CUDA_SEGMENT, 1))
+        warps, size = _choose(batch, frames, blocks, forward.span, longest, multiprocessors)
+        chunks = forward._replace(frames=size, total=batch * cdiv(frames, size))
     # Triton's interpreter and others than NVIDIA's GPUs run programs as they like
     native = u.is_cuda and torch.version.hip is None
     together = native and blocks <= multiprocessors * FEWEST_WARPS
-    spacing = 1 if size < CUDA_SEGMENT else max(CUDA_SEGMENT // forward.frames, 1)
-    return Plan(chunks, spacing, min(total, most), together)
+    abreast = min(chunks.total, max(multiprocessors * SCHEDULERS * warps // blocks, 1))
+    return Plan(chunks, abreast, warps, together)
 
 
 @cache
-def _choose(batch: int, frames: int, forward: int, most: int, longest: int) -> int:
-    """Frames of a chunk, of which so many are walked at a time."""
-    sizes = [forward] if forward < CUDA_SEGMENT else []
-    waves = 1
-    while len(sizes) < 4:
-        # as many chunks a video as so many waves have room for
-        size = cdiv(cdiv(frames, max(most * waves // batch, 1)), CUDA_SEGMENT) * CUDA_SEGMENT
-        if size <= longest:
-            sizes.append(size)
-        waves += 1
+def _choose(
+    batch: int, frames: int, blocks: int, span: int, longest: int, multiprocessors: int
+) -> tuple[int, int]:
+    """Choose how many warps a scheduler has, and the frames of a chunk."""
+    choices = []
+    for warps in WARPS:
+        most, waves, found = max(multiprocessors * SCHEDULERS * warps // blocks, 1), 1, 0
+        while found < MOST_WAVES:
+            # as many chunks a video as so many waves have room for
+            size = cdiv(cdiv(frames, max(most * waves // batch, 1)), span) * span
+            if size <= longest:
+                choices.append((warps, size))
+                found += 1
+            waves += 1
 
-    def cost(size: int) -> float:
-        """In frames that a program walks."""
-        total = batch * cdiv(frames, size)
-        # each chunk begins with its end, for which no more than a thousand frames are walked
-        return cdiv(total, most) * size + total / most * (min(size, 1024) / 8 + 16)
+    def cost(choice: tuple[int, int]) -> float:
+        """In microseconds of an H200, as measured."""
+        warps, size = choice
+        total, most = batch * cdiv(frames, size), multiprocessors * SCHEDULERS * warps // blocks
+        abreast = min(total, max(most, 1))
+        busy = cdiv(abreast * blocks, multiprocessors * SCHEDULERS)
+        # the last chunk of a video may be short
+        a_frame = (0.95 if warps == 2 else 1.0) * (0.24 + 0.38 * busy) * (1 + 3 / span)
+        walked = cdiv(total, abreast) * min(size, cdiv(frames, span) * span) * a_frame
+        # chunk ends: most frames of long chunks are out of reach
+        return walked + 25e-3 / multiprocessors * batch * frames * blocks / (1 + size / 450)
 
-    return min(sizes, key=cost)
+    return min(choices, key=cost)
 
 
 @cache

@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vidmamba.kernels.selective_scan.checks import CUDA_LANES, Chunks
+from vidmamba.kernels.selective_scan.checks import BLOCK, CUDA_LANES, Chunks
 from vidmamba.kernels.selective_scan.kernel import combine_kernel
 from vidmamba.kernels.selective_scan.kernel_prepare import prepare_kernel
-from vidmamba.kernels.selective_scan.plan import BLOCK
 from vidmamba.kernels.sizes import cdiv, power_of_two
 
 TILE = 8  # frames that a program of one pass over time loads at a time
@@ -101,18 +100,16 @@ def combine(
     ends: Tensor,
     sums: Tensor,
     initial: Tensor | None,
-    states: Tensor,
-    kept: int,
     final: Tensor,
     channels: int,
     latest_first: bool,
 ) -> None:
-    """Chain the chunks."""
+    """Chain the chunks: what each ends with becomes the state before it."""
     num_states, width = setting.rates.shape
     combine_kernel[(final.shape[0] * (width // BLOCK), num_states)](
-        ends, sums, setting.rates, final if initial is None else initial, states, final,
+        ends, sums, setting.rates, final if initial is None else initial, final,
         setting.first_chunks, final.stride(0) // num_states, channels, width,
-        setting.chunks_a_video, num_states, ends.stride(0), states.stride(0) * kept,
+        setting.chunks_a_video, num_states, ends.stride(0),
         HAS_INITIAL=initial is not None, LATEST_FIRST=latest_first,
         PACKED=setting.options["PACKED"], TILE=COMBINE_TILE, BLOCK=BLOCK,
         NATIVE=setting.options["NATIVE"], PRECISE=setting.options["PRECISE"],

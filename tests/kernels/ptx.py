@@ -18,7 +18,8 @@ WORDS: dict[int, Any] = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 KINDS: dict[str, Any] = {
     f"{kind}{bits}": np.dtype(f"{letter}{bits // 8}")
     for kind, letter in (("b", "u"), ("u", "u"), ("s", "i"), ("f", "f"))
-    for bits in (16, 32, 64)
+    for bits in (8, 16, 32, 64)
+    if (kind, bits) != ("f", 8)
 }
 KINDS["bf16"] = np.dtype("u2")
 COMPARE: dict[str, Any] = {
@@ -108,12 +109,15 @@ class Block:
             self.spaces.append((address, np.ctypeslib.as_array(held)))
         self.notes: set[str] = set()
 
-    def run(self, place: tuple[int, int], parameters: dict[str, int]) -> Iterator[None]:
+    def run(
+        self, place: tuple[int, int], columns: int, parameters: dict[str, int]
+    ) -> Iterator[None]:
         """Run the block at a place of the grid; stop where it looks whether others are done."""
         thread = np.arange(self.threads, dtype=np.uint32)
         self.registers: dict[str, Any] = {
             "%tid.x": thread, "%laneid": thread % 32, "%ctaid.x": self._fill(place[0]),
-            "%ctaid.y": self._fill(place[1]), "global_smem": self._fill(self.program.shared),
+            "%ctaid.y": self._fill(place[1]), "%nctaid.x": self._fill(columns),
+            "global_smem": self._fill(self.program.shared),
         }  # fmt: skip
         self.parameters, self.barriers = parameters, 0
         self.touched: dict[int, Any] = {}  # who wrote and read each memory last, and when

@@ -77,17 +77,20 @@ def run_aside(run: Callable[[], list[Tensor]]) -> list[Tensor]:
 def test_gradients_match_the_reference_in_chunks_of_many_segments(
     frames: int, reverse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "CUDA_PROGRAMS", 1)  # chunks as long as if there were much work
+    # chunks as long as if there were much work, segments of 56 frames where those fit better
+    monkeypatch.setattr(checks, "CUDA_PROGRAMS", 1)
+    monkeypatch.setattr(checks, "CUDA_PROGRAMS_BACK", 12)
+    monkeypatch.setattr(plan, "_multiprocessors", lambda _: 1)
     check_gradients(make_arguments(frames, 72, torch.float32), reverse)
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["apart", "together"])
-@pytest.mark.parametrize("size", [64, 128, 192])
+@pytest.mark.parametrize(("warps", "size"), [(3, 64), (2, 128), (3, 192)])
 def test_gradients_match_the_reference_however_their_work_is_divided(
-    size: int, together: bool, monkeypatch: pytest.MonkeyPatch
+    warps: int, size: int, together: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "CUDA_PROGRAMS", 1)
-    monkeypatch.setattr(plan, "_choose", lambda *_: size)
+    monkeypatch.setattr(plan, "_choose", lambda *_: (warps, size))
     monkeypatch.setattr(plan, "FEWEST_WARPS", 3 if together else 0)
     check_gradients(make_arguments(700, 136, torch.float32), reverse=together)
 
@@ -108,7 +111,7 @@ def test_gradients_match_the_reference_where_states_lie_in_memory(
     states: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "CUDA_PROGRAMS", 1)
-    monkeypatch.setattr(plan, "_choose", lambda *_: 128)
+    monkeypatch.setattr(plan, "_choose", lambda *_: (2, 128))
     check_gradients(make_arguments(300, 136, dtype, states), reverse=dtype == torch.float16)
 
 

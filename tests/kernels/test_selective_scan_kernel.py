@@ -74,13 +74,22 @@ def test_kernels_match_the_reference_on_awkward_shapes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("frames", "width", "size"), [(10, 100, 32), (200, 3, 192)])
-def test_kernels_match_the_reference_in_blocks_of_channels_and_in_longer_chunks(
-    frames: int, width: int, size: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("frames", "width", "forward", "backward", "size"),
+    # programs at a time: blocks of channels; segments of one chunk; chunks that cut segments of 56
+    [(10, 100, 9, 999, 32), (200, 3, 0, 999, 192), (100, 3, 9, 1, 112)],
+)
+def test_kernels_match_the_reference_however_long_the_chunks(
+    frames: int,
+    width: int,
+    forward: int,
+    backward: int,
+    size: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if frames > size:
-        monkeypatch.setattr(checks, "CUDA_PROGRAMS", 0)  # so that the forward pass keeps segments
-    monkeypatch.setattr(plan, "_choose", lambda *_: size)
+    monkeypatch.setattr(checks, "CUDA_PROGRAMS", forward)
+    monkeypatch.setattr(checks, "CUDA_PROGRAMS_BACK", backward)
+    monkeypatch.setattr(plan, "_choose", lambda *_: (3, size))
     check(1, frames, width, None, False)
 
 
@@ -168,7 +177,7 @@ from vidmamba.kernels.selective_scan.kernel_outputs import outputs_kernel
 states, precise = int(sys.argv[1]), bool(int(sys.argv[2]))
 constants = dict(
     N=states, HAS_SKIP=True, HAS_Z=True, HAS_BIAS=True, SOFTPLUS=True, REVERSE=False, PACKED=False,
-    EVEN=True, WHOLE=False, BLOCK=32, ROWS=max(states, 16), ROOM=states <= 16,
+    EVEN=True, WHOLE=False, BLOCK=32, ROWS=max(states, 16), ROOM=4 if states <= 16 else 0,
     TOGETHER=True, NATIVE=True, PRECISE=precise, EXACT=precise, TILE=8, BACKWARD=True, KEEP=False,
     EARLY=True,
 )

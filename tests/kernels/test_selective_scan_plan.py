@@ -1,9 +1,15 @@
 """How the gradients' work is divided: evenly, and with little memory beside what it is for."""
 
+import math
+
 import pytest
 import torch
 
+pytest.importorskip("triton")
+
 from vidmamba.kernels.selective_scan import checks, plan
+from vidmamba.kernels.selective_scan.kernel_room import count_places
+from vidmamba.kernels.selective_scan.kernel_together import SLOTS
 
 H100 = 132  # multiprocessors
 
@@ -23,11 +29,26 @@ def choose(monkeypatch: pytest.MonkeyPatch, batch: int, frames: int, width: int)
 def test_warps_wait_for_the_last_one_a_sixth_of_the_time_at_most(
     batch: int, frames: int, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chunks, _, abreast, _ = choose(monkeypatch, batch, frames, width)
-    blocks = width // plan.BLOCK
+    chunks, abreast, warps, _ = choose(monkeypatch, batch, frames, width)
+    blocks = width // checks.BLOCK
     walked = -(-chunks.total // abreast) * chunks.frames
-    ideal = batch * frames * blocks / (H100 * plan.WARPS)
+    most = H100 * plan.SCHEDULERS * warps
+    ideal = batch * frames * blocks / most
     assert ideal / walked > 5 / 6
-    assert abreast * blocks <= H100 * plan.WARPS
-    assert chunks.frames % checks.CUDA_SEGMENT == 0
+    assert abreast * blocks <= most
+    assert chunks.frames % chunks.span == 0
+    assert chunks.span % 8 == 0
     assert chunks.total * chunks.frames >= batch * frames
+
+
+@pytest.mark.parametrize("shape", [(1, 65536, 1536), (1, 262144, 512)])
+def test_an_hour_of_video_needs_a_seventh_more_than_its_outputs_and_gradients(
+    shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunks, abreast, warps, _ = choose(monkeypatch, *shape)
+    programs = abreast * shape[2] // checks.BLOCK
+    parts, rows = programs * SLOTS * chunks.span * 32, chunks.total * 18 * chunks.width
+    aside = programs * count_places(chunks.span, plan.WARPS[warps][0]) * 16 * checks.BLOCK
+    # y and the gradients of u, delta and z, in bf16
+    outputs_and_gradients = 4 * math.prod(shape) * 2
+    assert 4 * (rows + parts + aside) < outputs_and_gradients / 7
