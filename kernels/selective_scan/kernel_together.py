@@ -68,7 +68,7 @@ def add_up_parts(
     for piece in range(block, size // PIECE, blocks):
         at = piece * PIECE + lane * 2
         x, y = lane * 0.0, lane * 0.0
-        for other in tl.range(0, blocks, loop_unroll_factor=8):
+        for other in tl.range(0, blocks, loop_unroll_factor=16):
             one, two = tl.inline_asm_elementwise(
                 GET_PAIR, "=f,=f,l", [(p + other * size + at).to(tl.int64)],
                 dtype=(tl.float32, tl.float32), is_pure=False, pack=1,
