@@ -7,7 +7,7 @@ bits are the same every time. Two slots of parts are enough: who then writes to 
 all have left the other, which they did after they had read what this one held.
 
 Programs start in their order, and none waits for one that follows its chunk's: that all of a chunk
-fit on the device at once is all it takes.
+fit on the device at once, beside those of other scans, is all it takes.
 """
 
 # mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"

@@ -16,8 +16,9 @@ WARPS: dict[int, tuple[int, dict[str, Any]]] = {
     2: (8, {"num_warps": 1, "maxnreg": 255, "enable_fp_fusion": True}),
     3: (4, {"num_warps": 1, "maxnreg": 168, "enable_fp_fusion": True}),
 }
-# programs that fit on any multiprocessor
-FEWEST_WARPS = 3
+# the most programs of a chunk, a multiprocessor, that may wait for each other: each has room for
+# three at least, so that three scans at a time do not keep parts of each other's chunks waiting
+WAITING = 1
 MOST_WAVES = 4
 LONGEST = 4096  # frames of a chunk
 
@@ -46,7 +47,7 @@ def plan_backward(forward: Chunks, u: Tensor, offsets: Tensor | None) -> Plan:
         chunks = forward._replace(frames=size, total=batch * cdiv(frames, size))
     # Triton's interpreter and others than NVIDIA's GPUs run programs as they like
     native = u.is_cuda and torch.version.hip is None
-    together = native and blocks <= multiprocessors * FEWEST_WARPS
+    together = native and blocks <= multiprocessors * WAITING
     abreast = min(chunks.total, max(multiprocessors * SCHEDULERS * warps // blocks, 1))
     return Plan(chunks, abreast, warps, together)
 

@@ -80,7 +80,8 @@ def test_gradients_match_the_reference_in_chunks_of_many_segments(
     # chunks as long as if there were much work, segments of 56 frames where those fit better
     monkeypatch.setattr(checks, "CUDA_PROGRAMS", 1)
     monkeypatch.setattr(checks, "CUDA_PROGRAMS_BACK", 12)
-    monkeypatch.setattr(plan, "_multiprocessors", lambda _: 1)
+    monkeypatch.setattr(plan, "_multiprocessors", lambda _: 3)
+    monkeypatch.setattr(plan, "SCHEDULERS", 1)
     check_gradients(make_arguments(frames, 72, torch.float32), reverse)
 
 
@@ -91,15 +92,15 @@ def test_gradients_match_the_reference_however_their_work_is_divided(
 ) -> None:
     monkeypatch.setattr(checks, "CUDA_PROGRAMS", 1)
     monkeypatch.setattr(plan, "_choose", lambda *_: (warps, size))
-    monkeypatch.setattr(plan, "FEWEST_WARPS", 3 if together else 0)
+    monkeypatch.setattr(plan, "WAITING", 1 if together else 0)
     check_gradients(make_arguments(700, 136, torch.float32), reverse=together)
 
 
 def test_programs_that_take_chunk_after_chunk_add_up_the_sums_of_each(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # room for 5 chunks at a time, of which there are some 90 of 32 frames, or fewer
-    monkeypatch.setattr(plan, "_multiprocessors", lambda _: 3)
+    # room for 12 chunks at a time, of which there are some 90 of 32 frames, or fewer
+    monkeypatch.setattr(plan, "_multiprocessors", lambda _: 7)
     offsets = torch.tensor([0, 0, 1, 1500, 1500, 2790, 2800], device="cuda")
     check_gradients(make_arguments(2800, 200, torch.float32), reverse=True, offsets=offsets)
 
