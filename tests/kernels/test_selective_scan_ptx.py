@@ -12,13 +12,14 @@ import pytest
 pytest.importorskip("triton")
 
 SCRIPT = Path(__file__).with_name("on_ptx.py")
-# up to 16 states lie in shared memory, more in memory; blocks of channels that share their sums, in
-# segments; passes over channels of packed videos, some of them empty
+# up to 16 states lie in shared memory, more in memory; the programs of blocks of channels wait for
+# each other's sums, chunk by chunk, and of packed videos some are empty
 CASES: dict[str, tuple[Any, ...]] = {
     "few states": ([1, 9, 5, 16], "float32", None, False, None),
+    "two blocks": ([1, 9, 33, 2], "bfloat16", None, False, None),
     "many states": ([1, 10, 3, 64], "float32", None, True, None),
-    "segments, two blocks": ([1, 70, 33, 17], "bfloat16", None, False, 128),
-    "packed, three blocks": ([1, 9, 72, 17], "float16", [0, 0, 1, 9, 9], True, 32),
+    "segments": ([1, 70, 33, 17], "bfloat16", None, False, 128),
+    "packed": ([1, 9, 72, 17], "float16", [0, 0, 1, 9, 9], True, 32),
 }
 NAMES = ("shape", "dtype", "bounds", "reverse", "choice")
 
