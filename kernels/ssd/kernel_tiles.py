@@ -147,10 +147,16 @@ def add_product_transposed(a, b, total):
 
 
 @jit
+def floor(x):
+    """The power of two below x, zero for what has none."""
+    return (x.to(tl.int32, bitcast=True) & 0x7F800000).to(tl.float32, bitcast=True)
+
+
+@jit
 def power(x):
     """The power of two below x, one for zero: multiplying by it or its inverse rounds nothing."""
-    bits = x.to(tl.int32, bitcast=True) & 0x7F800000
-    return tl.where(bits == 0, 1.0, bits.to(tl.float32, bitcast=True))
+    below = floor(x)
+    return tl.where(below == 0, 1.0, below)
 
 
 @jit
@@ -202,6 +208,25 @@ def keep_state(states, scales, at, h, HALF: tl.constexpr, BP: tl.constexpr, BN: 
     kept, scale = halve(h, HALF)
     tl.store(states + at * (BP * BN) + operand_tile(BP, BN), kept)
     tl.store(scales + at, scale)
+
+
+@jit
+def enter(h, scale, entered, share, HALF: tl.constexpr, NATIVE: tl.constexpr):
+    """A state of a chunk and a share of what entered its segment, both operands, as an operand."""
+    most = tl.maximum(scale, floor(share))
+    own, share = scale / most, share / most
+    if HALF and NATIVE:
+        # two numbers at a time; the share as a sum of two, that it be no less exact than they are
+        high = share.to(tl.float16)
+        low = (share - high.to(tl.float32)).to(tl.float16)
+        total = tl.inline_asm_elementwise(
+            "mul.rn.f16x2 $0, $1, $3; fma.rn.f16x2 $0, $2, $5, $0; fma.rn.f16x2 $0, $2, $4, $0;",
+            "=&r,r,r,r,r,r", [h, entered, own.to(tl.float16), high, low], dtype=tl.float16,
+            is_pure=True, pack=2,
+        )  # fmt: skip
+    else:
+        total = operand(h.to(tl.float32) * own + entered.to(tl.float32) * share, HALF)
+    return total, most
 
 
 @jit
