@@ -18,7 +18,6 @@ from vidmamba.kernels.ssd.kernel_projection_grads import (
     projection_grads_kernel,
     score_grads_kernel,
 )
-from vidmamba.kernels.ssd.kernel_states import carried_kernel
 from vidmamba.kernels.ssd.plan import kept_size
 
 
@@ -31,12 +30,12 @@ def launch_forward(
     kept = x.new_empty(kept_size(x, given.B, offsets, inner=keep), dtype=torch.float32)
     states, inner = job.split(kept, inner=keep)
     final = job.new_states(given.initial_state)
-    entered = job.walk(x, x, given.B, given.initial_state, final, states, gradient=False)
+    job.walk(x, x, given.B, given.initial_state, final, states, gradient=False)
     y = torch.empty_like(x)
     job.launch(
-        outputs_kernel, "outputs", (job.plan.chunks, x.shape[2] // job.heads),
-        x, given.z, given.D, *job.rows, job.steps, job.sums, *states, *entered, y, *inner,
-        *job.where, job.plan.length, job.heads, KEEP=keep, HAS_Z=given.z is not None, HAS_SKIP=skip,
+        outputs_kernel, "kept" if keep else "outputs", (job.plan.chunks, x.shape[2] // job.heads),
+        x, given.z, given.D, *job.rows, job.steps, job.sums, *states, y, *inner, *job.where,
+        job.heads, KEEP=keep, HAS_Z=given.z is not None, HAS_SKIP=skip,
     )  # fmt: skip
     return y, final, kept
 
@@ -67,11 +66,7 @@ def launch_backward(
     del inner
     grads = job.new_grads()
     grad_initial = job.new_states(grad_final)
-    entered = job.walk(seen, seen_scales, given.C, grad_final, grad_initial, grads, gradient=True)
-    job.launch(
-        carried_kernel, "carried", (job.plan.chunks * x.shape[2], 1),
-        *grads, *entered, job.plan.length,
-    )  # fmt: skip
+    job.walk(seen, seen_scales, given.C, grad_final, grad_initial, grads, gradient=True)
     grad_B, grad_C = _projection_grads(job, given, seen, seen_scales, states, grads)
     # last, for the gradients of x take the place of what the others read
     grad_dt, parts = _frame_grads(

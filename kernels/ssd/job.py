@@ -14,6 +14,7 @@ from vidmamba.kernels.sizes import cdiv
 from vidmamba.kernels.ssd.checks import count_videos
 from vidmamba.kernels.ssd.chunked import Inputs
 from vidmamba.kernels.ssd.kernel_states import (
+    carried_kernel,
     carry_kernel,
     steps_kernel,
     walk_kernel,
@@ -26,9 +27,10 @@ CARRY_AHEAD = 8
 TUNING: dict[str, dict[str, int]] = {
     "steps": {"num_warps": 4},
     "walk": {"num_warps": 4, "num_stages": 2},
-    "carry": {"num_warps": 4, "maxnreg": 80},
+    "carry": {"num_warps": 4, "maxnreg": 96},
     "carried": {"num_warps": 8},
-    "outputs": {"num_warps": 4, "num_stages": 1},
+    "outputs": {"num_warps": 4, "num_stages": 2},
+    "kept": {"num_warps": 4, "num_stages": 1},
     "gates": {"num_warps": 8},
     "frames": {"num_warps": 4, "num_stages": 2},
     "scores": {"num_warps": 4, "num_stages": 1},
@@ -66,6 +68,7 @@ class Job:
             "PACKED": offsets is not None,
             # Triton's interpreter knows no PTX
             "NATIVE": x.is_cuda and torch.version.hip is None,
+            "EARLY": begins_early(x.device),
             "HALF": self.plan.half,
             "H": heads,
             "G": groups,
@@ -102,6 +105,8 @@ class Job:
             tuning.pop("maxnreg", None)
         if not self.plan.half:
             tuning["num_warps"] = 4 if small else 8
+        if how.get("EARLY"):
+            tuning["launch_pdl"] = True
         kernel[grid](*tensors, **how, **tuning)
 
     def share(self, heads: int, groups: int) -> int:
@@ -154,11 +159,8 @@ class Job:
         states: States,
         *,
         gradient: bool,
-    ) -> Entered:
-        """Fill in the last states, the chunks' from their segments alone, and B and C as operands.
-
-        Returns what is to be added to the chunks' states.
-        """
+    ) -> None:
+        """Fill in the chunks' states and the last states, and beside them B and C as operands."""
         heads, p, size = self.x.shape[2], self.plan, self.plan.BP * self.plan.BN
         number, new = p.segments * heads, functools.partial(self.x.new_empty, dtype=torch.float32)
         ends, marks, ended = new(number * size), new(number * 4), new(number, dtype=torch.int32)
@@ -177,7 +179,15 @@ class Job:
             ends, marks, ended, *entered[1:], last, p.segments, self.given.B, self.given.C,
             *self.rows, *self.where, GRADIENT=gradient, BLOCK=block, AHEAD=CARRY_AHEAD,
         )  # fmt: skip
-        return entered
+        self.launch(carried_kernel, "carried", (p.chunks * heads, 1), *states, *entered, p.length)
+
+
+@functools.cache
+def begins_early(device: torch.device) -> bool:
+    """Whether a launch may begin while the one ahead ends: from Hopper on."""
+    if device.type != "cuda" or torch.version.hip:
+        return False
+    return torch.cuda.get_device_capability(device)[0] >= 9
 
 
 def lay_out(offsets: Tensor, frames: int, plan: Plan, reverse: bool) -> Tensor:

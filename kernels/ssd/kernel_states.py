@@ -13,7 +13,7 @@ import triton.language as tl
 from vidmamba.kernels.selective_scan.kernel import LOG2_E, exp2, softplus
 from vidmamba.kernels.ssd.kernel_tiles import (
     add_product_transposed,
-    enter,
+    floor,
     halve,
     jit,
     keep_state,
@@ -23,6 +23,7 @@ from vidmamba.kernels.ssd.kernel_tiles import (
     operand_tile,
     power,
     state_tile,
+    wait,
 )
 
 
@@ -59,7 +60,7 @@ def steps_kernel(
 def walk_kernel(
     frames, seen_scales, rows, steps, sums, given, states, scales, lefts, last_states, ends, marks,
     ended, table, T, chunks_a_video, chunks, length, H, G, P: tl.constexpr, N: tl.constexpr,
-    GRADIENT: tl.constexpr, HAS_GIVEN: tl.constexpr,
+    GRADIENT: tl.constexpr, HAS_GIVEN: tl.constexpr, EARLY: tl.constexpr,
     NATIVE: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr, HALF: tl.constexpr,
     L: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
@@ -68,6 +69,7 @@ def walk_kernel(
     With GRADIENT, against time: the frames are the gradients of y, the rows C instead of B, and
     what is written is the gradient of the state that leaves each chunk.
     """
+    wait(EARLY)
     segment, head = tl.program_id(0) // H, tl.program_id(0) % H
     group = head // (H // G)
     at_state, in_state = state_tile(P, N, BP, BN)
@@ -104,8 +106,8 @@ def walk_kernel(
                 through, video_ended = left, video
     at = segment.to(tl.int64) * H + head
     tl.store(ends + at * (BP * BN) + operand_tile(BP, BN), h)
-    tl.store(marks + at * 4, left)
-    tl.store(marks + at * 4 + 1, through)
+    tl.store(marks + at * 4, exp2(left, NATIVE))
+    tl.store(marks + at * 4 + 1, exp2(through, NATIVE))
     tl.store(marks + at * 4 + 2, tl.max(tl.max(tl.abs(h), axis=1), axis=0))
     tl.store(ended + at, video_ended)
 
@@ -116,13 +118,14 @@ def carry_kernel(
     table, T, chunks_a_video, chunks, H, G, P: tl.constexpr, N: tl.constexpr,
     GRADIENT: tl.constexpr, NATIVE: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr,
     HALF: tl.constexpr, L: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr, BLOCK: tl.constexpr,
-    AHEAD: tl.constexpr,
+    AHEAD: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """From what each segment ends with, alone, to what enters it.
 
     That takes few programs; others write meanwhile what comes next reads of B and C.
     """
     BLOCKS: tl.constexpr = BP * BN // BLOCK
+    wait(EARLY)
     program = tl.program_id(0)
     if program < H * BLOCKS:
         at = program % BLOCKS * BLOCK + tl.arange(0, BLOCK)
@@ -156,49 +159,38 @@ def carry(
     """
     p_last = last_states + head * (P * N) + at // BN * N + at % BN
     real = (at // BN < P) & (at % BN < N)
+    first = ((segments - 1) * H if GRADIENT else 0) + head
+    stride = -H if GRADIENT else H
     h, bound = at * 0.0, tl.full((), 0.0, tl.float32)
     for i in range(0, segments, AHEAD):
         # some at a time: their loads need not wait for one another
         found = ()
         for k in tl.static_range(AHEAD):
+            place = (first + (i + k) * stride).to(tl.int64)
+            here = i + k < segments
             found += (
-                fetch_end(
-                    ends, marks, ended, i + k, segments, H, head, at, GRADIENT, NATIVE, BP * BN
+                (
+                    tl.load(ends + place * (BP * BN) + at, mask=(at >= 0) & here, other=0.0),
+                    tl.load(marks + place * 4, mask=here, other=0.0),
+                    tl.load(marks + place * 4 + 1, mask=here, other=0.0),
+                    tl.load(marks + place * 4 + 2, mask=here, other=0.0),
                 ),
             )
         for k in tl.static_range(AHEAD):
-            place, end, decay, through, largest, video = found[k]
+            end, left, through, largest = found[k]
+            place = (first + (i + k) * stride).to(tl.int64)
+            here = i + k < segments
             scale = power(bound) if HALF else 1.0
-            here = (at >= 0) & (i + k < segments)
-            tl.store(entered + place * (BP * BN) + at, operand(h * (1.0 / scale), HALF), mask=here)
-            tl.store(entered_scales + place, scale, mask=i + k < segments)
+            p_entered = entered + place * (BP * BN) + at
+            tl.store(p_entered, operand(h * (1.0 / scale), HALF), mask=(at >= 0) & here)
+            tl.store(entered_scales + place, scale, mask=here)
             if through > 0:
-                p_own = p_last + video.to(tl.int64) * H * (P * N)
+                p_own = p_last + tl.load(ended + place).to(tl.int64) * H * (P * N)
                 own = tl.load(p_own, mask=real, other=0.0)
                 tl.store(p_own, own + through * h, mask=real)
-            h = end + decay * h
+            h = end + left * h
             # of all numbers of the state, at most: others of them are in other programs
-            bound = largest + decay * bound
-
-
-@jit
-def fetch_end(
-    ends, marks, ended, i, segments, H, head, at, GRADIENT: tl.constexpr, NATIVE: tl.constexpr,
-    SIZE: tl.constexpr,
-):  # fmt: skip
-    """A segment's place, what it ends with, and what it leaves of what enters it.
-
-    And what is left of that where the first video ends in it, nothing if none does, the largest
-    number of all it ends with, and which video that is.
-    """
-    near = tl.minimum(i, segments - 1)
-    place = ((segments - 1 - near) if GRADIENT else near).to(tl.int64) * H + head
-    p_mark = marks + place * 4
-    through = exp2(tl.load(p_mark + 1), NATIVE)
-    return (
-        place, tl.load(ends + place * SIZE + at), exp2(tl.load(p_mark), NATIVE),
-        tl.where(i < segments, through, 0.0), tl.load(p_mark + 2), tl.load(ended + place),
-    )  # fmt: skip
+            bound = largest + left * bound
 
 
 @jit
@@ -217,18 +209,21 @@ def write_rows(
 @jit
 def carried_kernel(
     states, scales, lefts, entered, entered_scales, length, H, NATIVE: tl.constexpr,
-    HALF: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr,
+    HALF: tl.constexpr, EARLY: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """Add what is left of what entered its segment to a chunk's state."""
+    wait(EARLY)
     chunk, head = tl.program_id(0) // H, tl.program_id(0) % H
     at = chunk.to(tl.int64) * H + head
-    decay = exp2(tl.load(lefts + at), NATIVE)
-    if decay > 0:
-        at_segment = (chunk // length).to(tl.int64) * H + head
+    left = exp2(tl.load(lefts + at), NATIVE)
+    if left > 0:
+        in_segment = (chunk // length).to(tl.int64) * H + head
         tile = operand_tile(BP, BN)
-        h = tl.load(states + at * (BP * BN) + tile)
-        more = tl.load(entered + at_segment * (BP * BN) + tile)
-        share = decay * tl.load(entered_scales + at_segment)
-        h, scale = enter(h, tl.load(scales + at), more, share, HALF, NATIVE)
-        tl.store(states + at * (BP * BN) + tile, h)
-        tl.store(scales + at, scale)
+        h = tl.load(states + at * (BP * BN) + tile).to(tl.float32)
+        more = tl.load(entered + in_segment * (BP * BN) + tile).to(tl.float32)
+        scale, share = tl.load(scales + at), left * tl.load(entered_scales + in_segment)
+        # a scale for both, without looking at the numbers again: each is below two of its own
+        both = tl.maximum(scale, floor(share))
+        h = h * (scale / both) + more * (share / both)
+        tl.store(states + at * (BP * BN) + tile, operand(h, HALF))
+        tl.store(scales + at, both)

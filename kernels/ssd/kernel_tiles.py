@@ -15,6 +15,7 @@ from typing import Any
 
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_wait
 
 from vidmamba.kernels.jit import jit as triton_jit
 from vidmamba.kernels.selective_scan.kernel import exp2
@@ -30,6 +31,13 @@ def jit(function: Any) -> Any:
     """Compile with Triton, not anew for other loose sizes."""
     names = inspect.signature(inspect.unwrap(function)).parameters
     return triton_jit(do_not_specialize=[name for name in names if name in LOOSE])(function)
+
+
+@jit
+def wait(EARLY: tl.constexpr):
+    """Wait until the launch ahead has written all it writes, if this one began before."""
+    if EARLY:
+        gdc_wait()
 
 
 @jit
@@ -190,6 +198,17 @@ def operand(x, HALF: tl.constexpr):
 
 
 @jit
+def widen(x, HALF: tl.constexpr, NATIVE: tl.constexpr):
+    """Operands as float32, here and not before the loop that this stands in: half the registers."""
+    if HALF and NATIVE:
+        return tl.inline_asm_elementwise(
+            "{ .reg .b16 a, b; mov.b32 {a, b}, $2; cvt.f32.f16 $0, a; cvt.f32.f16 $1, b; }",
+            "=r,=r,r", [x], dtype=tl.float32, is_pure=False, pack=2,
+        )  # fmt: skip
+    return x.to(tl.float32)
+
+
+@jit
 def state_tile(P: tl.constexpr, N: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr):
     """Places of a state (P, N), as every tensor of the caller holds it, and which are real."""
     p, n = tl.arange(0, BP), tl.arange(0, BN)
@@ -208,25 +227,6 @@ def keep_state(states, scales, at, h, HALF: tl.constexpr, BP: tl.constexpr, BN: 
     kept, scale = halve(h, HALF)
     tl.store(states + at * (BP * BN) + operand_tile(BP, BN), kept)
     tl.store(scales + at, scale)
-
-
-@jit
-def enter(h, scale, entered, share, HALF: tl.constexpr, NATIVE: tl.constexpr):
-    """A state of a chunk and a share of what entered its segment, both operands, as an operand."""
-    most = tl.maximum(scale, floor(share))
-    own, share = scale / most, share / most
-    if HALF and NATIVE:
-        # two numbers at a time; the share as a sum of two, that it be no less exact than they are
-        high = share.to(tl.float16)
-        low = (share - high.to(tl.float32)).to(tl.float16)
-        total = tl.inline_asm_elementwise(
-            "mul.rn.f16x2 $0, $1, $3; fma.rn.f16x2 $0, $2, $5, $0; fma.rn.f16x2 $0, $2, $4, $0;",
-            "=&r,r,r,r,r,r", [h, entered, own.to(tl.float16), high, low], dtype=tl.float16,
-            is_pure=True, pack=2,
-        )  # fmt: skip
-    else:
-        total = operand(h.to(tl.float32) * own + entered.to(tl.float32) * share, HALF)
-    return total, most
 
 
 @jit
