@@ -33,7 +33,7 @@ def launch_forward(
     job.walk(x, x, given.B, given.initial_state, final, states, gradient=False)
     y = torch.empty_like(x)
     job.launch(
-        outputs_kernel, "outputs", (job.plan.chunks, x.shape[2] // job.heads),
+        outputs_kernel, "kept" if keep else "outputs", (job.plan.chunks, x.shape[2] // job.heads),
         x, given.z, given.D, *job.rows, job.steps, job.sums, *states, y, *inner, *job.where,
         job.heads, KEEP=keep, HAS_Z=given.z is not None, HAS_SKIP=skip,
     )  # fmt: skip

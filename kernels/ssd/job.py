@@ -4,6 +4,7 @@ A fixed size for each family of shapes, found by measuring; nothing is tried out
 nothing waits for the device, so calls can be captured in a CUDA graph.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import torch
@@ -21,13 +22,15 @@ from vidmamba.kernels.ssd.kernel_states import (
 from vidmamba.kernels.ssd.plan import PROGRAMS, Plan, plan
 
 STEPS_BLOCK = 16
-CARRY_BLOCK = 512
+CARRY_BLOCK = 256
+CARRY_AHEAD = 8
 TUNING: dict[str, dict[str, int]] = {
     "steps": {"num_warps": 4},
     "walk": {"num_warps": 4, "num_stages": 2},
-    "carry": {"num_warps": 4},
+    "carry": {"num_warps": 4, "maxnreg": 96},
     "carried": {"num_warps": 8},
-    "outputs": {"num_warps": 4, "num_stages": 1},
+    "outputs": {"num_warps": 4, "num_stages": 2},
+    "kept": {"num_warps": 4, "num_stages": 1},
     "gates": {"num_warps": 8},
     "frames": {"num_warps": 4, "num_stages": 2},
     "scores": {"num_warps": 4, "num_stages": 1},
@@ -38,6 +41,14 @@ TUNING: dict[str, dict[str, int]] = {
 class States(NamedTuple):
     """The states that enter the chunks, or the gradients of those that leave them."""
 
+    states: Tensor
+    scales: Tensor
+
+
+class Entered(NamedTuple):
+    """What entered the segments, and how much of it is left at their chunks, as a logarithm."""
+
+    lefts: Tensor
     states: Tensor
     scales: Tensor
 
@@ -57,6 +68,7 @@ class Job:
             "PACKED": offsets is not None,
             # Triton's interpreter knows no PTX
             "NATIVE": x.is_cuda and torch.version.hip is None,
+            "EARLY": begins_early(x.device),
             "HALF": self.plan.half,
             "H": heads,
             "G": groups,
@@ -88,8 +100,13 @@ class Job:
         tuning = dict(TUNING[name])
         if not self.loads_ahead:
             tuning["num_stages"] = 1
+        small = self.plan.BN * self.plan.BP <= 128 * 64
+        if not (small and self.plan.half and self.options["NATIVE"]):
+            tuning.pop("maxnreg", None)
         if not self.plan.half:
-            tuning["num_warps"] = 4 if self.plan.BN * self.plan.BP <= 128 * 64 else 8
+            tuning["num_warps"] = 4 if small else 8
+        if how.get("EARLY"):
+            tuning["launch_pdl"] = True
         kernel[grid](*tensors, **how, **tuning)
 
     def share(self, heads: int, groups: int) -> int:
@@ -144,27 +161,33 @@ class Job:
         gradient: bool,
     ) -> None:
         """Fill in the chunks' states and the last states, and beside them B and C as operands."""
-        heads, p = self.x.shape[2], self.plan
-        size = p.BP * p.BN
-        ends, entered = self.x.new_empty(2, p.segments * heads * size, dtype=torch.float32)
-        end_lefts = self.x.new_empty(p.segments * heads, dtype=torch.float32)
-        lefts = self.x.new_empty(p.chunks * heads, dtype=torch.float32)
+        heads, p, size = self.x.shape[2], self.plan, self.plan.BP * self.plan.BN
+        number, new = p.segments * heads, functools.partial(self.x.new_empty, dtype=torch.float32)
+        ends, marks, ended = new(number * size), new(number * 4), new(number, dtype=torch.int32)
+        entered = Entered(
+            new(p.chunks * heads), new(number * size, dtype=states.states.dtype), new(number)
+        )
         self.launch(
-            walk_kernel, "walk", (p.segments * heads, 1),
-            frames, seen_scales, rows, self.steps, self.sums, given, *states, lefts, last, ends,
-            end_lefts, *self.where, p.length,
+            walk_kernel, "walk", (number, 1),
+            frames, seen_scales, rows, self.steps, self.sums, given, *states, entered.lefts, last,
+            ends, marks, ended, *self.where, p.length,
             GRADIENT=gradient, HAS_GIVEN=given is not None,
         )  # fmt: skip
         block = min(size, CARRY_BLOCK)
         self.launch(
             carry_kernel, "carry", (heads * size // block + self.rows[1].numel(), 1),
-            ends, end_lefts, entered, p.segments, self.given.B, self.given.C, *self.rows,
-            *self.where, SIZE=size, GRADIENT=gradient, BLOCK=block,
+            ends, marks, ended, *entered[1:], last, p.segments, self.given.B, self.given.C,
+            *self.rows, *self.where, GRADIENT=gradient, BLOCK=block, AHEAD=CARRY_AHEAD,
         )  # fmt: skip
-        self.launch(
-            carried_kernel, "carried", (p.chunks * heads, 1), self.sums, *states, lefts, entered,
-            last, *self.where[:3], p.length, GRADIENT=gradient,
-        )  # fmt: skip
+        self.launch(carried_kernel, "carried", (p.chunks * heads, 1), *states, *entered, p.length)
+
+
+@functools.cache
+def begins_early(device: torch.device) -> bool:
+    """Whether a launch may begin while the one ahead ends: from Hopper on."""
+    if device.type != "cuda" or torch.version.hip:
+        return False
+    return torch.cuda.get_device_capability(device)[0] >= 9
 
 
 def lay_out(offsets: Tensor, frames: int, plan: Plan, reverse: bool) -> Tensor:

@@ -57,12 +57,13 @@ def gate_grads_kernel(
         gate_grad = grad * shown * open_ * (1.0 + gate * (1.0 - open_))
         store_frames(grad_z + head * P, gate_grad, row, t, count, H * P, P, BP, REVERSE)
         grad *= gate * open_
-    tl.store(slopes + at * L + t, tl.sum(grad * y, axis=1))
     if HAS_SKIP:
         tl.store(skips + at * L + t, tl.sum(grad * value, axis=1))
     part, scale = halve(grad, HALF)
     store_frames(seen + head * P, part, row, t, count, H * P, P, BP, REVERSE)
     tl.store(seen_scales + at * 2 + half, scale)
+    # of what the gradients of x are made of: in those of dt the two all but cancel
+    tl.store(slopes + at * L + t, scale * tl.sum(part.to(tl.float32) * y, axis=1))
 
 
 @jit

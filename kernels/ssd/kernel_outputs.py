@@ -13,12 +13,15 @@ from vidmamba.kernels.ssd.kernel_tiles import (
     load_frames,
     load_half,
     locate,
+    operand,
     operand_tile,
     prefetch_frames,
     prefetch_state,
     prefetch_steps,
     product,
     store_frames,
+    wait,
+    widen,
 )
 
 
@@ -27,13 +30,14 @@ def outputs_kernel(
     x, z, D, rows, row_scales, steps, sums, states, scales, out, inner, inner_scales,
     table, T, chunks_a_video, chunks, heads_a_program, H, G, P: tl.constexpr, N: tl.constexpr,
     KEEP: tl.constexpr, HAS_Z: tl.constexpr, HAS_SKIP: tl.constexpr, NATIVE: tl.constexpr,
-    REVERSE: tl.constexpr, PACKED: tl.constexpr, HALF: tl.constexpr,
+    EARLY: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr, HALF: tl.constexpr,
     L: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """Write the outputs of a chunk for some heads of a group.
 
     With KEEP, also what they are before skip and gate, as operands with a scale a frame.
     """
+    wait(EARLY)
     chunk = tl.program_id(0)
     row, count, _, _, _ = locate(chunk, table, T, chunks_a_video, L, REVERSE, PACKED)
     group = tl.program_id(1) * heads_a_program // (H // G)
@@ -41,6 +45,11 @@ def outputs_kernel(
     t = tl.arange(0, SUB)
     c0, b0, c_scale0, b_scale0 = load_half(rows, row_scales, 0, chunk, chunks, group, G, L, BN)
     c1, b1, c_scale1, b_scale1 = load_half(rows, row_scales, 1, chunk, chunks, group, G, L, BN)
+    scores00, scores10, scores11 = 0.0, 0.0, 0.0
+    if not KEEP:  # as operands they find room in registers, and B's in shared memory is the frames'
+        scores00 = operand(product(c0, tl.trans(b0)), HALF)
+        scores10 = operand(product(c1, tl.trans(b0)), HALF)
+        scores11 = operand(product(c1, tl.trans(b1)), HALF)
     for i in tl.range(0, heads_a_program, disable_licm=True):
         head = tl.program_id(1) * heads_a_program + i
         at = chunk.to(tl.int64) * H + head
@@ -60,7 +69,7 @@ def outputs_kernel(
         gate = 0.0
         if HAS_Z:  # long before it is needed
             gate = load_frames(p_z, row, t, count, H * P, P, BP, REVERSE)
-        weight = product(c0, tl.trans(b0)) * decays(log, NATIVE, SUB)
+        weight = score(c0, b0, scores00, KEEP, HALF, NATIVE) * decays(log, NATIVE, SUB)
         weight *= (c_scale0 * b_scale0 * step)[None, :]
         if HAS_SKIP and not KEEP:
             # a frame's own weight: the output needs the skip nowhere else
@@ -80,8 +89,9 @@ def outputs_kernel(
         if HAS_Z:  # long before it is needed
             gate = load_frames(p_z, row, t + SUB, count, H * P, P, BP, REVERSE)
         y = product(c1, tl.trans(h)) * (exp2(middle, NATIVE) * scale * c_scale1)
-        y = add_product(product(c1, tl.trans(b0)) * until[None, :], x0, y)
-        weight = product(c1, tl.trans(b1)) * decays(log, NATIVE, SUB)
+        weight = score(c1, b0, scores10, KEEP, HALF, NATIVE) * until[None, :]
+        y = add_product(weight, x0, y)
+        weight = score(c1, b1, scores11, KEEP, HALF, NATIVE) * decays(log, NATIVE, SUB)
         weight *= (c_scale1 * b_scale1 * step)[None, :]
         if HAS_SKIP and not KEEP:
             weight += skip
@@ -90,6 +100,12 @@ def outputs_kernel(
             y, x1, gate, D, out, inner, inner_scales + at * L, head, row, t + SUB, count, H * P, P,
             KEEP, HAS_Z, HAS_SKIP, NATIVE, REVERSE, HALF, BP,
         )  # fmt: skip
+
+
+@jit
+def score(c, b, kept, KEEP: tl.constexpr, HALF: tl.constexpr, NATIVE: tl.constexpr):
+    """C . B of two halves, anew for each head where gradients need all of float32."""
+    return product(c, tl.trans(b)) if KEEP else widen(kept, HALF, NATIVE)
 
 
 @jit

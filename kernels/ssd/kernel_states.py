@@ -5,20 +5,25 @@ segment with the state on the chip; it begins at zero, or at a video's initial s
 entered the segment is added later, decayed. Logarithms are binary throughout.
 """
 
-# mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call,assignment"
+# mypy: disable-error-code="var-annotated"
 
 import triton.language as tl
 
 from vidmamba.kernels.selective_scan.kernel import LOG2_E, exp2, softplus
 from vidmamba.kernels.ssd.kernel_tiles import (
     add_product_transposed,
+    floor,
     halve,
     jit,
     keep_state,
     load_frames,
     locate,
+    operand,
     operand_tile,
+    power,
     state_tile,
+    wait,
 )
 
 
@@ -53,9 +58,9 @@ def steps_kernel(
 
 @jit
 def walk_kernel(
-    frames, seen_scales, rows, steps, sums, given, states, scales, lefts, last_states, ends,
-    end_lefts, table, T, chunks_a_video, chunks, length, H, G, P: tl.constexpr, N: tl.constexpr,
-    GRADIENT: tl.constexpr, HAS_GIVEN: tl.constexpr,
+    frames, seen_scales, rows, steps, sums, given, states, scales, lefts, last_states, ends, marks,
+    ended, table, T, chunks_a_video, chunks, length, H, G, P: tl.constexpr, N: tl.constexpr,
+    GRADIENT: tl.constexpr, HAS_GIVEN: tl.constexpr, EARLY: tl.constexpr,
     NATIVE: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr, HALF: tl.constexpr,
     L: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
@@ -64,11 +69,12 @@ def walk_kernel(
     With GRADIENT, against time: the frames are the gradients of y, the rows C instead of B, and
     what is written is the gradient of the state that leaves each chunk.
     """
+    wait(EARLY)
     segment, head = tl.program_id(0) // H, tl.program_id(0) % H
     group = head // (H // G)
     at_state, in_state = state_tile(P, N, BP, BN)
     h = tl.zeros((BP, BN), tl.float32)
-    left = 0.0
+    left, through, video_ended = 0.0, float("-inf"), 0
     begin = segment * length
     count_here = tl.minimum(length, chunks - begin)
     t = tl.arange(0, L)
@@ -96,27 +102,37 @@ def walk_kernel(
         h = add_product_transposed(value.to(tl.float32) * weight[:, None], b, h)
         if first if GRADIENT else last:
             tl.store(last_states + p_video + at_state, h, mask=in_state)
+            if left > float("-inf"):  # what entered the segment is to be added
+                through, video_ended = left, video
     at = segment.to(tl.int64) * H + head
     tl.store(ends + at * (BP * BN) + operand_tile(BP, BN), h)
-    tl.store(end_lefts + at, left)
+    tl.store(marks + at * 4, exp2(left, NATIVE))
+    tl.store(marks + at * 4 + 1, exp2(through, NATIVE))
+    tl.store(marks + at * 4 + 2, tl.max(tl.max(tl.abs(h), axis=1), axis=0))
+    tl.store(ended + at, video_ended)
 
 
 @jit
 def carry_kernel(
-    ends, end_lefts, entered, segments, B, C, rows, row_scales, table, T, chunks_a_video, chunks,
-    H, G, N: tl.constexpr, SIZE: tl.constexpr, GRADIENT: tl.constexpr, NATIVE: tl.constexpr,
-    REVERSE: tl.constexpr, PACKED: tl.constexpr, HALF: tl.constexpr, L: tl.constexpr,
-    BN: tl.constexpr, BLOCK: tl.constexpr,
+    ends, marks, ended, entered, entered_scales, last_states, segments, B, C, rows, row_scales,
+    table, T, chunks_a_video, chunks, H, G, P: tl.constexpr, N: tl.constexpr,
+    GRADIENT: tl.constexpr, NATIVE: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr,
+    HALF: tl.constexpr, L: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr, BLOCK: tl.constexpr,
+    AHEAD: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """From what each segment ends with, alone, to what enters it.
 
     That takes few programs; others write meanwhile what comes next reads of B and C.
     """
-    BLOCKS: tl.constexpr = SIZE // BLOCK
+    BLOCKS: tl.constexpr = BP * BN // BLOCK
+    wait(EARLY)
     program = tl.program_id(0)
     if program < H * BLOCKS:
         at = program % BLOCKS * BLOCK + tl.arange(0, BLOCK)
-        carry(ends, end_lefts, entered, segments, H, program // BLOCKS, at, SIZE, GRADIENT, NATIVE)
+        carry(
+            ends, marks, ended, entered, entered_scales, last_states, segments, H,
+            program // BLOCKS, at, P, N, GRADIENT, NATIVE, HALF, BP, BN, AHEAD,
+        )  # fmt: skip
     else:
         part = program - H * BLOCKS
         chunk, group, half = part // (4 * G), part // 4 % G, part % 2
@@ -132,46 +148,49 @@ def carry_kernel(
 
 @jit
 def carry(
-    ends, end_lefts, entered, segments, H, head, at, SIZE: tl.constexpr, GRADIENT: tl.constexpr,
-    NATIVE: tl.constexpr,
+    ends, marks, ended, entered, entered_scales, last_states, segments, H, head, at,
+    P: tl.constexpr, N: tl.constexpr, GRADIENT: tl.constexpr, NATIVE: tl.constexpr,
+    HALF: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr, AHEAD: tl.constexpr,
 ):  # fmt: skip
-    """Chain one head's segments, in some numbers of its state."""
-    h = at * 0.0
-    # some at a time: their loads need not wait for one another
-    for i in range(0, segments, 4):
-        p0, e0, d0 = fetch_end(ends, end_lefts, i, segments, H, head, at, SIZE, GRADIENT, NATIVE)
-        p1, e1, d1 = fetch_end(
-            ends, end_lefts, i + 1, segments, H, head, at, SIZE, GRADIENT, NATIVE
-        )
-        p2, e2, d2 = fetch_end(
-            ends, end_lefts, i + 2, segments, H, head, at, SIZE, GRADIENT, NATIVE
-        )
-        p3, e3, d3 = fetch_end(
-            ends, end_lefts, i + 3, segments, H, head, at, SIZE, GRADIENT, NATIVE
-        )
-        tl.store(entered + p0, h)
-        h = e0 + d0 * h
-        tl.store(entered + p1, h, mask=(at >= 0) & (i + 1 < segments))
-        h = e1 + d1 * h
-        tl.store(entered + p2, h, mask=(at >= 0) & (i + 2 < segments))
-        h = e2 + d2 * h
-        tl.store(entered + p3, h, mask=(at >= 0) & (i + 3 < segments))
-        h = e3 + d3 * h
+    """Chain one head's segments, in some numbers of its state.
 
-
-@jit
-def fetch_end(
-    ends, end_lefts, i, segments, H, head, at, SIZE: tl.constexpr, GRADIENT: tl.constexpr,
-    NATIVE: tl.constexpr,
-):  # fmt: skip
-    """Where a segment's state lies, what it ends with, and what it leaves of what enters it."""
-    i = tl.minimum(i, segments - 1)
-    place = ((segments - 1 - i) if GRADIENT else i).to(tl.int64) * H + head
-    return (
-        place * SIZE + at,
-        tl.load(ends + place * SIZE + at),
-        exp2(tl.load(end_lefts + place), NATIVE),
-    )
+    What enters is written as an operand, and what is left of it where a video ends is added to the
+    last state.
+    """
+    p_last = last_states + head * (P * N) + at // BN * N + at % BN
+    real = (at // BN < P) & (at % BN < N)
+    first = ((segments - 1) * H if GRADIENT else 0) + head
+    stride = -H if GRADIENT else H
+    h, bound = at * 0.0, tl.full((), 0.0, tl.float32)
+    for i in range(0, segments, AHEAD):
+        # some at a time: their loads need not wait for one another
+        found = ()
+        for k in tl.static_range(AHEAD):
+            place = (first + (i + k) * stride).to(tl.int64)
+            here = i + k < segments
+            found += (
+                (
+                    tl.load(ends + place * (BP * BN) + at, mask=(at >= 0) & here, other=0.0),
+                    tl.load(marks + place * 4, mask=here, other=0.0),
+                    tl.load(marks + place * 4 + 1, mask=here, other=0.0),
+                    tl.load(marks + place * 4 + 2, mask=here, other=0.0),
+                ),
+            )
+        for k in tl.static_range(AHEAD):
+            end, left, through, largest = found[k]
+            place = (first + (i + k) * stride).to(tl.int64)
+            here = i + k < segments
+            scale = power(bound) if HALF else 1.0
+            p_entered = entered + place * (BP * BN) + at
+            tl.store(p_entered, operand(h * (1.0 / scale), HALF), mask=(at >= 0) & here)
+            tl.store(entered_scales + place, scale, mask=here)
+            if through > 0:
+                p_own = p_last + tl.load(ended + place).to(tl.int64) * H * (P * N)
+                own = tl.load(p_own, mask=real, other=0.0)
+                tl.store(p_own, own + through * h, mask=real)
+            h = end + left * h
+            # of all numbers of the state, at most: others of them are in other programs
+            bound = largest + left * bound
 
 
 @jit
@@ -189,27 +208,22 @@ def write_rows(
 
 @jit
 def carried_kernel(
-    sums, states, scales, lefts, entered, last_states, table, T, chunks_a_video, length,
-    H, P: tl.constexpr, N: tl.constexpr, GRADIENT: tl.constexpr,
-    NATIVE: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr, HALF: tl.constexpr,
-    L: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr,
+    states, scales, lefts, entered, entered_scales, length, H, NATIVE: tl.constexpr,
+    HALF: tl.constexpr, EARLY: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
-    """Add what is left of what entered its segment to a chunk's state, and to a last state."""
+    """Add what is left of what entered its segment to a chunk's state."""
+    wait(EARLY)
     chunk, head = tl.program_id(0) // H, tl.program_id(0) % H
-    _, _, video, first, last = locate(chunk, table, T, chunks_a_video, L, REVERSE, PACKED)
     at = chunk.to(tl.int64) * H + head
-    left = tl.load(lefts + at)
-    decay = exp2(left, NATIVE)
-    p_entered = entered + ((chunk // length).to(tl.int64) * H + head) * (BP * BN)
-    tile = operand_tile(BP, BN)
-    if decay > 0:
+    left = exp2(tl.load(lefts + at), NATIVE)
+    if left > 0:
+        in_segment = (chunk // length).to(tl.int64) * H + head
+        tile = operand_tile(BP, BN)
         h = tl.load(states + at * (BP * BN) + tile).to(tl.float32)
-        h *= tl.load(scales + at)
-        h += decay * tl.load(p_entered + tile)
-        keep_state(states, scales, at, h, HALF, BP, BN)
-        if first if GRADIENT else last:
-            place, real = state_tile(P, N, BP, BN)
-            p_last = last_states + (video.to(tl.int64) * H + head) * (P * N) + place
-            through = decay * exp2(tl.load(sums + at * L + L - 1), NATIVE)
-            h = tl.load(p_last, mask=real, other=0.0) + through * tl.load(p_entered + tile)
-            tl.store(p_last, h, mask=real)
+        more = tl.load(entered + in_segment * (BP * BN) + tile).to(tl.float32)
+        scale, share = tl.load(scales + at), left * tl.load(entered_scales + in_segment)
+        # a scale for both, without looking at the numbers again: each is below two of its own
+        both = tl.maximum(scale, floor(share))
+        h = h * (scale / both) + more * (share / both)
+        tl.store(states + at * (BP * BN) + tile, operand(h, HALF))
+        tl.store(scales + at, both)

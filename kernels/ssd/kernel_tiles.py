@@ -15,6 +15,7 @@ from typing import Any
 
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_wait
 
 from vidmamba.kernels.jit import jit as triton_jit
 from vidmamba.kernels.selective_scan.kernel import exp2
@@ -30,6 +31,13 @@ def jit(function: Any) -> Any:
     """Compile with Triton, not anew for other loose sizes."""
     names = inspect.signature(inspect.unwrap(function)).parameters
     return triton_jit(do_not_specialize=[name for name in names if name in LOOSE])(function)
+
+
+@jit
+def wait(EARLY: tl.constexpr):
+    """Wait until the launch ahead has written all it writes, if this one began before."""
+    if EARLY:
+        gdc_wait()
 
 
 @jit
@@ -147,10 +155,16 @@ def add_product_transposed(a, b, total):
 
 
 @jit
+def floor(x):
+    """The power of two below x, zero for what has none."""
+    return (x.to(tl.int32, bitcast=True) & 0x7F800000).to(tl.float32, bitcast=True)
+
+
+@jit
 def power(x):
     """The power of two below x, one for zero: multiplying by it or its inverse rounds nothing."""
-    bits = x.to(tl.int32, bitcast=True) & 0x7F800000
-    return tl.where(bits == 0, 1.0, bits.to(tl.float32, bitcast=True))
+    below = floor(x)
+    return tl.where(below == 0, 1.0, below)
 
 
 @jit
@@ -181,6 +195,17 @@ def halve(x, HALF: tl.constexpr):
 def operand(x, HALF: tl.constexpr):
     """Numbers known to be of moderate size as an operand."""
     return x.to(tl.float16) if HALF else x
+
+
+@jit
+def widen(x, HALF: tl.constexpr, NATIVE: tl.constexpr):
+    """Operands as float32, here and not before the loop that this stands in: half the registers."""
+    if HALF and NATIVE:
+        return tl.inline_asm_elementwise(
+            "{ .reg .b16 a, b; mov.b32 {a, b}, $2; cvt.f32.f16 $0, a; cvt.f32.f16 $1, b; }",
+            "=r,=r,r", [x], dtype=tl.float32, is_pure=False, pack=2,
+        )  # fmt: skip
+    return x.to(tl.float32)
 
 
 @jit

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 pytest.importorskip("triton")
 
@@ -25,6 +26,17 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "PROGRAMS", 6)
 
 
+def draw(
+    shape: tuple[int, int, int, int, int, int], videos: int, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    B, T, H, P, G, N = shape
+    wide, rows, heads = (B, T, H, P), (B, T, G, N), (H,)
+    shapes = (wide, (B, T, H), heads, rows, rows, heads, wide, heads, (videos, H, P, N))
+    drawn = {name: torch.randn(s) for name, s in zip(Inputs._fields, shapes, strict=True)}
+    drawn["A"] = -drawn["A"].abs()
+    return {n: t.to(dtype) if n in ("x", "dt", "B", "C", "z") else t for n, t in drawn.items()}
+
+
 def check(
     shape: tuple[int, int, int, int, int, int],
     bounds: list[int] | None = None,
@@ -34,14 +46,7 @@ def check(
     absent: tuple[str, ...] = (),
     allowed: float = 1e-6 if DEVICE == "cpu" else 3e-6,  # there, sums of products in TF32
 ) -> None:
-    B, T, H, P, G, N = shape
-    videos = B if bounds is None else len(bounds) - 1
-    wide, rows, heads = (B, T, H, P), (B, T, G, N), (H,)
-    shapes = (wide, (B, T, H), heads, rows, rows, heads, wide, heads, (videos, H, P, N))
-    drawn = {name: torch.randn(s) for name, s in zip(Inputs._fields, shapes, strict=True)}
-    drawn["A"] = -drawn["A"].abs()
-    for name in ("x", "dt", "B", "C", "z"):
-        drawn[name] = drawn[name].to(dtype)
+    drawn = draw(shape, shape[0] if bounds is None else len(bounds) - 1, dtype)
     exact: Any = {n: t.double().requires_grad_() for n, t in drawn.items() if n not in absent}
     offsets = None if bounds is None else torch.tensor(bounds)
     y64, final64 = ssd_reference(**exact, dt_softplus=True, offsets=offsets, reverse=reverse)
@@ -114,3 +119,23 @@ def test_kernels_take_heads_whose_tiles_a_gpu_has_room_for(width: int, states: i
 def test_half_precision_rounds_only_its_results(dtype: torch.dtype) -> None:
     # Triton's interpreter cuts a bfloat16 off instead of rounding it: twice the error
     check((1, 40, 2, 16, 1, 16), dtype=dtype, allowed=float(torch.finfo(dtype).eps))
+
+
+@pytest.mark.parametrize("louder", [1e-9, 1e9])
+def test_what_enters_a_segment_may_be_far_larger_or_smaller_than_what_it_adds(
+    louder: float,
+) -> None:
+    drawn = draw((1, 160, 2, 16, 1, 16), 1, torch.bfloat16)
+    drawn["A"] *= 0.02  # little is forgotten
+    drawn["x"][:, :64] *= louder
+    drawn["initial_state"] *= louder
+    exact: Any = {n: t.double() for n, t in drawn.items()}
+    y64, final64 = ssd_reference(**exact, dt_softplus=True)
+    given = Inputs(**{n: t.to(DEVICE) for n, t in drawn.items()})
+    y, final, _ = launch_forward(given, None, True, False, keep=False)
+    rounding = float(torch.finfo(torch.bfloat16).eps)
+    for ours, exactly in [
+        *((y[:, part].cpu(), y64[:, part]) for part in (slice(64), slice(64, None))),
+        (final.cpu(), final64),
+    ]:
+        assert (ours.double() - exactly).norm() < rounding * exactly.norm()
