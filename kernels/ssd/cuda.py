@@ -12,6 +12,7 @@ from vidmamba.kernels.ssd.kernel_frame_grads import (
     frame_grads_kernel,
     gate_grads_kernel,
     step_grads_kernel,
+    totals_kernel,
 )
 from vidmamba.kernels.ssd.kernel_outputs import outputs_kernel
 from vidmamba.kernels.ssd.kernel_projection_grads import (
@@ -19,6 +20,8 @@ from vidmamba.kernels.ssd.kernel_projection_grads import (
     score_grads_kernel,
 )
 from vidmamba.kernels.ssd.plan import kept_size
+
+TOTALS_ROWS = 64
 
 
 def launch_forward(
@@ -69,14 +72,13 @@ def launch_backward(
     job.walk(seen, seen_scales, given.C, grad_final, grad_initial, grads, gradient=True)
     grad_B, grad_C = _projection_grads(job, given, seen, seen_scales, states, grads)
     # last, for the gradients of x take the place of what the others read
-    grad_dt, parts = _frame_grads(
+    grad_dt, grad_A, grad_bias, grad_D = _frame_grads(
         job, given, seen, seen_scales, states, grads, sums, grad_x, softplus
     )
-    grad_A, grad_bias, grad_D = parts
+    if given.initial_state is not None:
+        grad_initial = grad_initial.to(given.initial_state.dtype)
     results = (grad_x, grad_dt, grad_A, grad_B, grad_C, grad_D, grad_z, grad_bias, grad_initial)
-    return [
-        None if t is None or g is None else _own(g, t) for t, g in zip(given, results, strict=True)
-    ]
+    return [None if t is None else g for t, g in zip(given, results, strict=True)]
 
 
 def _projection_grads(
@@ -114,8 +116,8 @@ def _frame_grads(
     slopes: Tensor,
     grad_x: Tensor,
     softplus: bool,
-) -> tuple[Tensor, Tensor]:
-    """Write the gradients of x; return that of dt, and those of A, the bias and D (3, H)."""
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Write the gradients of x; return those of dt, A, the bias and D."""
     heads, chunks, skip = given.x.shape[2], job.plan.chunks, given.D is not None
     new = functools.partial(given.x.new_empty, dtype=torch.float32)
     row_sums, state_sums = new(chunks, heads, 2, job.plan.L), new(chunks, heads, job.plan.BP)
@@ -130,12 +132,13 @@ def _frame_grads(
         given.A, job.steps, job.sums, *slopes, row_sums, state_sums, grad_dt, parts, *job.where,
         SOFTPLUS=softplus, HAS_SKIP=skip, BLOCK=STEPS_BLOCK,
     )  # fmt: skip
-    return grad_dt, parts.sum(1)
-
-
-def _own(gradient: Tensor, like: Tensor) -> Tensor:
-    """In the dtype of ``like``, and sharing no memory, as an operator's outputs must."""
-    alone = gradient.untyped_storage().nbytes() == gradient.nbytes
-    if gradient.dtype == like.dtype and alone:
-        return gradient
-    return torch.empty_like(like).copy_(gradient)
+    grad_A = torch.empty_like(given.A)
+    grad_bias, grad_D = (
+        None if t is None else torch.empty_like(t) for t in (given.dt_bias, given.D)
+    )
+    totals_kernel[(3, cdiv(heads, STEPS_BLOCK))](
+        parts, grad_A, grad_A if grad_bias is None else grad_bias,
+        grad_A if grad_D is None else grad_D, chunks, heads, HAS_BIAS=grad_bias is not None,
+        HAS_SKIP=skip, ROWS=TOTALS_ROWS, BLOCK=STEPS_BLOCK, num_warps=4,
+    )  # fmt: skip
+    return grad_dt, grad_A, grad_bias, grad_D

@@ -186,3 +186,29 @@ def step_grads_kernel(
     if HAS_SKIP:
         skipped = tl.load(skips + frames, mask=here, other=0.0)
         tl.store(p_parts + 2 * total, tl.sum(skipped, axis=0), mask=real)
+
+
+@jit
+def totals_kernel(
+    parts, grad_A, grad_bias, grad_D, chunks, H, HAS_BIAS: tl.constexpr, HAS_SKIP: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Add the chunks' parts of the gradients of A, the bias and D, always in the same order."""
+    which = tl.program_id(0)
+    head = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    chunk = tl.arange(0, ROWS)
+    total = tl.zeros([ROWS, BLOCK], tl.float32)
+    if (which == 0) | ((which == 1) & HAS_BIAS) | ((which == 2) & HAS_SKIP):
+        for first in range(0, chunks, ROWS):
+            row = (which.to(tl.int64) * chunks + first + chunk)[:, None] * H
+            there = (first + chunk < chunks)[:, None] & (head < H)[None, :]
+            total += tl.load(parts + row + head[None, :], mask=there, other=0.0)
+    total = tl.sum(total, axis=0)
+    if which == 0:
+        tl.store(grad_A + head, total.to(grad_A.dtype.element_ty), mask=head < H)
+    if HAS_BIAS:
+        to = grad_bias + head
+        tl.store(to, total.to(grad_bias.dtype.element_ty), mask=(head < H) & (which == 1))
+    if HAS_SKIP:
+        to = grad_D + head
+        tl.store(to, total.to(grad_D.dtype.element_ty), mask=(head < H) & (which == 2))
