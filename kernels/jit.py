@@ -21,7 +21,8 @@ import triton
 from torch import Tensor
 from triton.runtime.jit import JITFunction
 
-from vidmamba.kernels.operators import RUNNING
+from vidmamba.kernels.replay.watch import STREAM, Address, Launch
+from vidmamba.kernels.running import RUNNING
 
 HOOKS = triton.knobs.runtime
 """Holds what a profiler wants to have called at every launch."""
@@ -33,7 +34,7 @@ WORKERS = 16
 class _Ahead(threading.local):
     """What a thread compiles ahead, if it does."""
 
-    pool: ThreadPoolExecutor | None = None
+    pool: ThreadPoolExecutor
     compiling: dict[Any, Future[None]]
 
 
@@ -44,11 +45,11 @@ AHEAD = _Ahead()
 def compile_ahead() -> Iterator[None]:
     """Compile what would be launched, all at once, and launch nothing; wait at the end."""
     with ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1)) as AHEAD.pool:
-        AHEAD.compiling = {}
+        AHEAD.compiling, RUNNING.compiles_ahead = {}, True
         try:
             yield
         finally:
-            AHEAD.pool = None
+            RUNNING.compiles_ahead = False
     for done in AHEAD.compiling.values():
         done.result()
 
@@ -73,22 +74,34 @@ class _Found(JITFunction):  # type: ignore[misc]
         device, form, values = bind(args, kwargs)
         form = (device, kinds, form, *kwargs.values())
         found = self.found.get(form)
-        if AHEAD.pool is not None:
+        if RUNNING.compiles_ahead:
             if found is None and (self, form) not in AHEAD.compiling:
                 self.device_caches[device]  # made now: threads might make two
                 task = AHEAD.pool.submit(self._load, device, args, grid, kwargs)
                 AHEAD.compiling[self, form] = task
             return
+        watch = RUNNING.watch
         if found is None:
             self._launch_first(form, args, grid, kwargs)
+            if watch is not None:
+                watch.missed = True
             return
         if HOOKS.launch_enter_hook.calls or HOOKS.launch_exit_hook.calls:
             self.run(*args, grid=grid, warmup=False, **kwargs)
+            if watch is not None:
+                watch.missed = True
             return
-        launch, function, metadata, _ = found
+        launch, function, metadata, compiled = found
         stream = torch._C._cuda_getCurrentRawStream(device)
         x, y, z = grid + (1,) * (3 - len(grid))
         launch(x, y, z, stream, function, metadata, None, None, None, *values)
+        if watch is not None:
+            given = zip(args, values, strict=False)
+            addresses = [Address(v) if isinstance(a, Tensor) else v for a, v in given]
+            values = (*addresses, *values[len(args) :])
+            watch.hooks = HOOKS
+            call, arguments = _straight(launch, function, metadata, (x, y, z), values)
+            watch.launches.append(Launch(call, arguments, compiled))
 
     def _launch_first(
         self, form: Any, args: tuple[Any, ...], grid: tuple[int, ...], kwargs: dict[str, Any]
@@ -111,6 +124,22 @@ class _Found(JITFunction):  # type: ignore[misc]
         torch.cuda.set_device(device)
         compiled = self.run(*args, grid=grid, warmup=True, **kwargs)
         _ = compiled.run  # a property that loads
+
+
+def _straight(
+    run: Any, function: Any, metadata: Any, grid: tuple[int, ...], values: tuple[Any, ...]
+) -> tuple[Any, tuple[Any, ...]]:
+    """What is called at a launch: the function that Triton's launcher calls, where it is known."""
+    version, hooks = triton.__version__.split(".")[:2], (metadata, None, None, None)
+    where = (*grid, STREAM, function)
+    scratch = getattr(run, "global_scratch_size", 1) or getattr(run, "profile_scratch_size", 1)
+    if version not in (["3", "6"], ["3", "8"]) or scratch or getattr(run, "gsan_enabled", False):
+        return run, (*where, *hooks[:1], None, None, None, *values)
+    how = (run.launch_cooperative_grid, run.launch_pdl)
+    if version == ["3", "6"]:
+        return run.launch, (*where, *how, None, None, *hooks, *values)
+    told = (run.arg_annotations, run.kernel_signature, values)
+    return run.launch, (*where, *how, *hooks, None, None, *told)
 
 
 def _binder(params: Sequence[Any], kinds: Sequence[type], named: Sequence[str]) -> Any:

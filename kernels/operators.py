@@ -4,7 +4,6 @@
 of what a mixer costs below 16k frames. The same registrations are made here one by one.
 """
 
-import threading
 from collections.abc import Callable, Iterable
 from functools import cache, partial, wraps
 from types import SimpleNamespace
@@ -14,18 +13,11 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from vidmamba.kernels.replay import Pass, Passes, can_watch, key_of, may_replay, replayed, watched
+from vidmamba.kernels.running import RUNNING
+
 _LIBRARY = torch.library.Library("vidmamba", "FRAGMENT")
 _KERNELS = {"cpu": SimpleNamespace(), "cuda": SimpleNamespace()}
-
-
-class _Running(threading.local):
-    """What a thread is at."""
-
-    call: Callable[[], Any] | None = None
-    """Does once more what runs now, and will be asked for after it: see `jit.compile_ahead`."""
-
-
-RUNNING = _Running()
 
 
 def define(
@@ -45,14 +37,16 @@ def define(
         fake: Makes results of the right shape, dtype and device, for tracing.
         mutates: The arguments that it changes.
     """
-    schema = torch.library.infer_schema(cpu, mutates_args=tuple(mutates))
+    mutates = tuple(mutates)
+    schema = torch.library.infer_schema(cpu, mutates_args=mutates)
     _LIBRARY.define(name + schema, tags=[torch.Tag.pt2_compliant_tag])
-    for device, kernel in (("cpu", cpu), ("cuda", on_its_device(cuda))):
+    cuda = on_its_device(cuda)
+    for device, kernel in (("cpu", cpu), ("cuda", cuda if mutates else replayed(cuda))):
         _LIBRARY.impl(name, kernel, device.upper())
         setattr(_KERNELS[device], name, kernel)
     operator = getattr(torch.ops.vidmamba, name).default
     torch.library.register_fake(operator.name(), fake, lib=_LIBRARY)
-    if not tuple(mutates):
+    if not mutates:
         torch.library.register_vmap(operator.name(), one_by_one(operator), lib=_LIBRARY)
     return operator
 
@@ -93,7 +87,7 @@ def nearest(x: Tensor) -> Any:
     if (
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack()
+        or (torch._C._len_torch_dispatch_stack() and RUNNING.watch is None)
         or type(x) not in (Tensor, torch.nn.Parameter)
     ):
         return torch.ops.vidmamba
@@ -106,15 +100,26 @@ def apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
         return function.apply(*arguments)
     if _is_differentiated():
         return _for_eager_mode(function).apply(*arguments)
+    lines = _without_gradients(function)
     with torch._C._AutoDispatchBelowAutograd():
-        outputs = function.forward(*arguments)
-    results = getattr(function, "results", None)
-    return outputs[:results] if results else outputs
+        return (replayed(lines) if may_replay(arguments[0]) else lines)(*arguments)
 
 
 def _is_differentiated() -> bool:
     """Whether autograd must know of a call: in its forward mode, without gradients too."""
     return torch.is_grad_enabled() or forward_ad._current_level >= 0
+
+
+@cache
+def _without_gradients(function: Any) -> Any:
+    """Return what a node gives to its caller, as a function."""
+    results = getattr(function, "results", None)
+
+    def lines(*arguments: Any) -> Any:
+        outputs = function.forward(*arguments)
+        return outputs[:results] if results else outputs
+
+    return lines
 
 
 @cache
@@ -124,29 +129,53 @@ def _for_eager_mode(function: Any) -> Any:
     Where there is a setup_context, as `torch.func` wants it, PyTorch inspects the signature at
     every call, which costs more than a kernel's launch; and what happens inside is no business of
     autograd's, whose dispatch is passed by. Nor are outputs that only its own backward pass reads:
-    with an attribute ``results``, a function returns no more than so many.
+    with an attribute ``results``, a function returns no more than so many. Passes that come again
+    are not run, but done again: see `replay`.
     """
-    results = getattr(function, "results", None)
+    first = getattr(function, "results", None)
+    passes = Passes()
 
     def forward(ctx: Any, *inputs: Any) -> Any:
+        found = passes.find(inputs)
+        if found is not None and found.seen is not None:
+            with torch._C._AutoDispatchBelowAutograd():
+                again = found.seen.forward(*inputs)
+            if again is not None:
+                outputs, kept = again
+                ctx.set_materialize_grads(found.materialized)
+                ctx.save_for_backward(*(inputs[i] for i in found.tensors), kept)
+                ctx.found = found
+                return outputs if first else outputs[0]
         RUNNING.call = partial(run_both_ways, function, inputs)
         try:
             with torch._C._AutoDispatchBelowAutograd():
-                outputs = function.forward(*inputs)
+                outputs = _forward(function, ctx, inputs, found)
         finally:
             RUNNING.call = None
         function.setup_context(ctx, inputs, outputs)
-        return outputs[:results] if results else outputs
+        return outputs[:first] if first else outputs
 
     def backward(ctx: Any, *gradients: Any) -> Any:
-        if torch.is_grad_enabled():  # somebody wants second derivatives
-            return function.backward(ctx, *gradients)
-        own = _Context()
-        vars(own).update(vars(ctx))
         # asked for out here: a checkpoint now runs the forward pass again, which autograd must see
-        own.save_for_backward(*ctx.saved_tensors)
+        saved, found = ctx.saved_tensors, getattr(ctx, "found", None)
+        differentiated = torch.is_grad_enabled()
+        own = _Context()
+        if found is None:
+            vars(own).update(vars(ctx))
+            own.save_for_backward(*saved)
+        else:
+            again = None if differentiated else found.backward.get(key_of(gradients))
+            if again is not None:
+                with torch._C._AutoDispatchBelowAutograd():
+                    results = again(*gradients, *saved)
+                if results is not None:
+                    return results
+            inputs, outputs = found.restore(saved)
+            function.setup_context(own, inputs, outputs)
+        if differentiated:  # somebody wants second derivatives
+            return function.backward(own if found else ctx, *gradients)
         with torch._C._AutoDispatchBelowAutograd():
-            return lines(own, *gradients)
+            return _backward(lines, own, gradients)
 
     # what `once_differentiable` puts around them has been looked after
     lines = getattr(function.backward, "__wrapped__", function.backward)
@@ -154,11 +183,36 @@ def _for_eager_mode(function: Any) -> Any:
     return type(function.__name__, (torch.autograd.Function,), members)
 
 
+def _forward(function: Any, ctx: Any, inputs: tuple[Any, ...], found: Pass | None) -> Any:
+    """Run a forward pass; look on, if one like it will come again."""
+    if found is None or not found.awaits_watch() or not can_watch(inputs):
+        return function.forward(*inputs)
+    outputs, watch = watched(partial(function.forward, *inputs))
+    first = getattr(function, "results", None)
+    whole = (outputs,) if isinstance(outputs, Tensor) else outputs
+    own = _Context()
+    function.setup_context(own, inputs, outputs)
+    found.materialized = own.materialized
+    ctx.watched = found.see_forward(watch, inputs, whole, first or len(whole))
+    return outputs
+
+
+def _backward(lines: Any, own: Any, gradients: tuple[Any, ...]) -> Any:
+    """Run a backward pass; look on, if its forward pass was looked at."""
+    seen = own.watched
+    if seen is None or seen.of.seen is not None or not can_watch(seen.tensors):
+        return lines(own, *gradients)
+    results, watch = watched(partial(lines, own, *gradients))
+    seen.see_backward(watch, gradients, (results,) if isinstance(results, Tensor) else results)
+    return results
+
+
 class _Context:
     """Stands in for the context of a node of autograd."""
 
     saved: tuple[Tensor | None, ...] = ()
     materialized = True
+    watched: Any = None
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         self.saved = tensors

@@ -13,6 +13,7 @@ from triton.runtime.jit import JITFunction
 
 from vidmamba.kernels import jit, operators
 from vidmamba.kernels.jit import _Found, compile_ahead
+from vidmamba.kernels.running import RUNNING
 
 
 def kernel(x: Any, y: Any, frames: Any, width: Any, taps: triton.language.constexpr) -> None:
@@ -106,7 +107,7 @@ def test_what_is_compiled_ahead_is_launched_by_nobody(fake: Triton) -> None:
             function[(1,)](x, None, frames, 5, 4)
     assert fake.compiled == [True, True]
     assert not fake.launches
-    assert jit.AHEAD.pool is None
+    assert not RUNNING.compiles_ahead
 
 
 def test_a_first_launch_compiles_what_its_call_and_the_gradients_launch(fake: Triton) -> None:
@@ -133,7 +134,7 @@ def test_a_first_launch_compiles_what_its_call_and_the_gradients_launch(fake: Tr
     operators.apply(Node, torch.zeros(64, requires_grad=True)).sum().backward()
     assert len(fake.compiled) == 4
     assert len(fake.launches) == 2
-    assert operators.RUNNING.call is None
+    assert RUNNING.call is None
 
 
 def test_profilers_hooks_are_served_by_triton(

@@ -1,5 +1,6 @@
 """Whole mixers whose tensors have gaps in memory, by the kernels, which see addresses alone."""
 
+import inspect
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ OPERATORS = ["causal_conv1d", "causal_conv1d_apart", "scan_inputs", "scan_rates"
 def _kernels_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     on_cpu, on_cuda = (vars(operators._KERNELS[device]) for device in ("cpu", "cuda"))
     for name in OPERATORS:
-        monkeypatch.setitem(on_cpu, name, on_cuda[name].__wrapped__)
+        monkeypatch.setitem(on_cpu, name, inspect.unwrap(on_cuda[name]))
 
 
 def with_gaps(x: Tensor) -> Tensor:
