@@ -39,7 +39,7 @@ Row = dict[str, Any]
 Clocked = tuple[float, float, float]
 
 STEPS = 100
-WARM_UPS = 5
+WARM_UPS = 20
 NAN = float("nan")
 RECORDED = Path(__file__).with_name("mamba_ssm_mixers.json")
 """What mamba_ssm took, and on which device."""

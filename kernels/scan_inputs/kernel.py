@@ -54,12 +54,35 @@ def launch_rates(A_log: Tensor) -> Tensor:
     return A
 
 
+def launch_rates_backward(grad_A: Tensor, A: Tensor, A_log: Tensor) -> Tensor:
+    """Return the gradient of A_log."""
+    grad_A_log = torch.empty_like(A_log)
+    count = A_log.numel()
+    _slopes_kernel[(cdiv(count, RATES),)](grad_A, A, grad_A_log, count, RATES=RATES)
+    return grad_A_log
+
+
 @jit()
 @no_type_check
 def _make_rates(A_log, A, program, count, RATES: tl.constexpr):
     at = program * RATES + tl.arange(0, RATES)
     logarithm = tl.load(A_log + at, mask=at < count, other=0.0).to(tl.float32)
     tl.store(A + at, -tl.exp(logarithm), mask=at < count)
+
+
+@jit()
+@no_type_check
+def _make_slopes(grad_A, A, grad_A_log, program, count, RATES: tl.constexpr):
+    at = program * RATES + tl.arange(0, RATES)
+    slope = tl.load(grad_A + at, mask=at < count, other=0.0).to(tl.float32)
+    slope *= tl.load(A + at, mask=at < count, other=0.0)
+    tl.store(grad_A_log + at, slope.to(grad_A_log.dtype.element_ty), mask=at < count)
+
+
+@jit()
+@no_type_check
+def _slopes_kernel(grad_A, A, grad_A_log, count, RATES: tl.constexpr):
+    _make_slopes(grad_A, A, grad_A_log, tl.program_id(0), count, RATES)
 
 
 @jit()
@@ -104,7 +127,4 @@ def _join_kernel(
         value += tl.load(grad_C + row * states + c, mask=in_c, other=0.0)
         tl.store(grad_low + row * (rank + 2 * states) + column, value, mask=here)
     else:
-        at = (tl.program_id(0) - tiles) * RATES + tl.arange(0, RATES)
-        slope = tl.load(grad_A + at, mask=at < count, other=0.0).to(tl.float32)
-        slope *= tl.load(A + at, mask=at < count, other=0.0)
-        tl.store(grad_A_log + at, slope.to(grad_A_log.dtype.element_ty), mask=at < count)
+        _make_slopes(grad_A, A, grad_A_log, tl.program_id(0) - tiles, count, RATES)

@@ -41,7 +41,7 @@ def _backward_on_cpu(
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of x_proj's results as rows, from those of its parts, and of A_log."""
     parts = [grad_step, grad_B.flatten(0, 1), grad_C.flatten(0, 1)]
-    return torch.cat(parts, dim=-1), (grad_A * A).to(A_log.dtype, copy=True)
+    return torch.cat(parts, dim=-1), _rates_backward_on_cpu(grad_A, A, A_log)
 
 
 def _backward_on_cuda(
@@ -80,6 +80,23 @@ def _fake_rates(A_log: Tensor) -> Tensor:
     return A_log.new_empty(A_log.shape, dtype=_sum_dtype(A_log))
 
 
+def _rates_backward_on_cpu(grad_A: Tensor, A: Tensor, A_log: Tensor) -> Tensor:
+    """Return the gradient of A_log."""
+    return (grad_A * A).to(A_log.dtype, copy=True)
+
+
+def _rates_backward_on_cuda(grad_A: Tensor, A: Tensor, A_log: Tensor) -> Tensor:
+    if torch.float64 in (grad_A.dtype, A.dtype):
+        return _rates_backward_on_cpu(grad_A, A, A_log)
+    from vidmamba.kernels.scan_inputs.kernel import launch_rates_backward
+
+    return launch_rates_backward(grad_A, A, A_log)
+
+
+def _fake_rates_backward(grad_A: Tensor, A: Tensor, A_log: Tensor) -> Tensor:
+    return torch.empty_like(A_log)
+
+
 def _sum_dtype(A_log: Tensor) -> torch.dtype:
     return torch.promote_types(A_log.dtype, torch.float32)
 
@@ -89,3 +106,7 @@ scan_inputs_backward: Any = define(
     "scan_inputs_backward", cpu=_backward_on_cpu, cuda=_backward_on_cuda, fake=_fake_backward
 )
 scan_rates: Any = define("scan_rates", cpu=_rates_on_cpu, cuda=_rates_on_cuda, fake=_fake_rates)
+scan_rates_backward: Any = define(
+    "scan_rates_backward", cpu=_rates_backward_on_cpu, cuda=_rates_backward_on_cuda,
+    fake=_fake_rates_backward,
+)  # fmt: skip

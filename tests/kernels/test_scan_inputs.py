@@ -11,8 +11,14 @@ from vidmamba.kernels.scan_inputs import (
     scan_inputs_backward,
     scan_inputs_reference,
     scan_rates,
+    scan_rates_backward,
 )
-from vidmamba.kernels.scan_inputs.kernel import launch_cut, launch_join, launch_rates
+from vidmamba.kernels.scan_inputs.kernel import (
+    launch_cut,
+    launch_join,
+    launch_rates,
+    launch_rates_backward,
+)
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 # (B, T, R, E, N): one of all; odd; more rows than a tile has, more rates than a program makes
@@ -46,6 +52,8 @@ def test_both_ways_equal_the_definition(
     projections, A = there(*inputs)
     assert torch.equal(A, (launch_rates if kernel else scan_rates)(inputs[1]))
     grad_low, grad_A_log = back(*grads, A, inputs[1])
+    alone: Any = launch_rates_backward if kernel else scan_rates_backward
+    assert torch.equal(grad_A_log, alone(grads[3], A, inputs[1]))
     assert torch.equal(projections.double().cpu(), expected[0].detach())
     torch.testing.assert_close(A.double().cpu(), expected[1].detach(), rtol=1e-6, atol=0)
     assert exact[0].grad is not None
@@ -59,4 +67,6 @@ def test_are_well_formed_operators(device: torch.device) -> None:
     inputs, grads = ([t.to(device) for t in each] for each in made(SHAPES[1], torch.float32))
     torch.library.opcheck(scan_inputs, tuple(inputs))
     torch.library.opcheck(scan_rates, (inputs[1],))
+    given = (grads[3], scan_rates(inputs[1]), inputs[1])
+    torch.library.opcheck(scan_rates_backward, given)
     torch.library.opcheck(scan_inputs_backward, (*grads, scan_inputs(*inputs)[1], inputs[1]))

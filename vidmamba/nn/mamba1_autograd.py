@@ -2,8 +2,8 @@
 
 Composed of PyTorch's layers, a mixer is some twenty nodes of autograd, and in eager mode their
 host time outweighs the GPU's below 16k frames. Here the backward pass is written out: it computes
-the convolution and the step sizes again instead of keeping them, and adds up in place the
-gradients that meet.
+the step sizes, and in long videos the convolution, again instead of keeping them, and adds up in
+place the gradients that meet.
 """
 
 from typing import Any, NamedTuple, no_type_check
@@ -19,7 +19,7 @@ import vidmamba.kernels.selective_scan  # noqa: F401 (all three register their o
 from vidmamba.kernels.operators import apply, nearest
 
 SHORT = 2**14
-"""Frames of a batch up to which the backward pass computes nothing again."""
+"""Frames of a batch up to which the backward pass does not convolve again."""
 
 
 class Weights(NamedTuple):
@@ -60,7 +60,7 @@ def mamba1(
     given = (t if t is None else t.contiguous() for t in (*weights[:-1], conv, scan, offsets))
     y, conv, scan, *_ = apply(_Mamba1, x, *given, reverse, keep_state, grads)
     # a node of its own, so that y is let go of before the rest of the backward pass begins
-    return F.linear(y, weights.out_proj), conv, scan
+    return apply(_Leave, y, weights.out_proj.contiguous()), conv, scan
 
 
 class _Mamba1(torch.autograd.Function):
@@ -97,14 +97,14 @@ class _Mamba1(torch.autograd.Function):
         )
         low = F.linear(u, x_proj)
         step = low[..., : dt_proj.shape[1]]
-        delta = F.linear(step, dt_proj)
+        delta = F.linear(as_rows(step), dt_proj).view_as(u)
         projections, A = ops.scan_inputs(low, A_log)
         B, C = projections.unbind()
         y, scan, chunks = ops.selective_scan(
             u, delta, A, B, C, D, gate, dt_bias, scan, offsets, True, reverse, keep_chunks
         )
-        again = (u, delta) if is_short(x) else (None, None)
-        return y, conv, scan, value, gate, step, projections, A, chunks, *again
+        again = u if is_short(x) else None
+        return y, conv, scan, value, gate, step, projections, A, chunks, again
 
     @staticmethod
     @no_type_check
@@ -125,12 +125,12 @@ class _Mamba1(torch.autograd.Function):
         *_: Any,
     ) -> tuple[Tensor | None, ...]:
         (x, in_proj, taps, conv_bias, x_proj, dt_proj, dt_bias, A_log, D, conv, scan, offsets,
-         value, gate, step, projections, A, chunks, u, delta) = ctx.saved_tensors  # fmt: skip
+         value, gate, step, projections, A, chunks, u) = ctx.saved_tensors  # fmt: skip
         ops, taps = nearest(x), taps.flatten(1)
         convolution = (value, taps, conv_bias, conv, offsets)
         if u is None:
             u, _ = ops.causal_conv1d(*convolution, True, ctx.reverse, False)
-            delta = F.linear(step, dt_proj)
+        delta = F.linear(as_rows(step), dt_proj).view_as(u)
         x, frames = as_rows(x), x.shape
         (grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_gate, grad_bias, grad_scan) = (
             ops.selective_scan_backward(
@@ -161,6 +161,30 @@ class _Mamba1(torch.autograd.Function):
             None if conv is None else grad_conv, None if scan is None else grad_scan,
             None, None, None, None,
         )  # fmt: skip
+
+
+class _Leave(torch.autograd.Function):
+    """out_proj: PyTorch's own linear layer is four nodes."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    @no_type_check
+    def forward(y: Tensor, out_proj: Tensor) -> Tensor:
+        return F.linear(y, out_proj)
+
+    @staticmethod
+    @no_type_check
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    @once_differentiable
+    @no_type_check
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        y, out_proj = ctx.saved_tensors
+        grad = as_rows(grad)
+        return (grad @ out_proj).view_as(y), grad.t() @ as_rows(y)
 
 
 def is_short(x: Tensor) -> bool:

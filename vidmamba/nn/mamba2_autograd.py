@@ -140,7 +140,7 @@ class _Mamba2(torch.autograd.Function):
         del grad_u, grad_gate, frames, convolution
         return (
             (grads @ in_proj).view_as(x), grads.t() @ as_rows(x), grad_taps.unsqueeze(1),
-            grad_conv_bias, grad_bias, (grad_A * A).to(A_log.dtype), grad_D,
+            grad_conv_bias, grad_bias, ops.scan_rates_backward(grad_A, A, A_log), grad_D,
             None if conv is None else grad_conv, None if scan is None else grad_scan, *[None] * 5,
         )  # fmt: skip
 
