@@ -213,7 +213,8 @@ def find_states(
     for tile in tl.static_range(ROOM):
         copy_tile(room, tile, aside, rows_from, False, True, ROOM)
     h = load_states(p_state, n, d, state_width, N, ROWS, NATIVE)
-    # the last slot is theirs if the segment has few tiles
+    # the last slot is theirs if the segment has few tiles; if it has as many as there are slots,
+    # sums over lanes pass through that slot first
     put(room, ROOM - 1 if ROOM else place_after(START, ROOM), 0, h, n, lane, ROWS, ROOM, NATIVE)
     if ROOM:
         set_aside(aside, h, n, lane)
