@@ -213,9 +213,10 @@ def find_states(
     for tile in tl.static_range(ROOM):
         copy_tile(room, tile, aside, rows_from, False, True, ROOM)
     h = load_states(p_state, n, d, state_width, N, ROWS, NATIVE)
-    # the last slot stays theirs if the segment has no more tiles than there are slots
+    # the last slot is theirs if the segment has few tiles; if it has as many as there are slots,
+    # sums over lanes pass through that slot first
     put(room, ROOM - 1 if ROOM else place_after(START, ROOM), 0, h, n, lane, ROWS, ROOM, NATIVE)
-    if ROOM and last >= ROOM:
+    if ROOM:
         set_aside(aside, h, n, lane)
     rates = get(room, place_after(RATES, ROOM), 0, n, lane, ROWS, ROOM, NATIVE)
     at = place(first, i, count, d, D, REVERSE, WHOLE)
@@ -326,6 +327,5 @@ def walk_back(
         if HAS_Z:
             gate_slope = get_frames(room, 1, gate_slope, i, lane, ROOM)
             store(p_grad_z, at, out * gate_slope, here, NATIVE)
-        wanted = (tile + 1 >= ROOM) & (last >= ROOM)
-        copy_tile(room, tile - ROOM, aside, rows_from, wanted, tile >= ROOM, ROOM)
+        copy_tile(room, tile - ROOM, aside, rows_from, tile + 1 >= ROOM, tile >= ROOM, ROOM)
     return skip_sum, bias_sum

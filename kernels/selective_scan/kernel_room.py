@@ -28,9 +28,8 @@ SLOT = tl.constexpr(2 * TILE.value * _ROOM_ROWS * 4)  # bytes of a tile's rows o
 def count_places(span: int, room: int) -> int:
     """Places in memory for segments of so many frames, of a program with so many slots or none."""
     if room:
-        # the states before a segment, then those after its tiles, if slots don't hold all of them
-        aside = span // TILE.value - room
-        return aside + 1 if aside > 0 else 0
+        # the states before a segment, then those after its tiles
+        return max(span // TILE.value - room, 0) + 1
     return SEGMENT.value // TILE.value + 4
 
 

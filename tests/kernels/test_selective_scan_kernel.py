@@ -75,20 +75,20 @@ def test_kernels_match_the_reference_on_awkward_shapes(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("frames", "width", "forward", "backward", "size"),
-    # programs at a time: blocks of channels; segments of one chunk; chunks that cut segments of 56
-    [(10, 100, 9, 999, 32), (200, 3, 0, 999, 192), (100, 3, 9, 1, 112)],
+    ("frames", "width", "programs", "span", "size"),
+    # blocks of channels; segments of one chunk; the forward pass's chunks cut segments of 56 frames
+    [(10, 100, 9, 32, 32), (200, 3, 0, 64, 192), (100, 3, 9, 56, 112)],
 )
 def test_kernels_match_the_reference_however_long_the_chunks(
     frames: int,
     width: int,
-    forward: int,
-    backward: int,
+    programs: int,
+    span: int,
     size: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(checks, "CUDA_PROGRAMS", forward)
-    monkeypatch.setattr(checks, "CUDA_PROGRAMS_BACK", backward)
+    monkeypatch.setattr(checks, "CUDA_PROGRAMS", programs)
+    monkeypatch.setattr(checks, "_choose_span", lambda *_: span)
     monkeypatch.setattr(plan, "_choose", lambda *_: (3, size))
     check(1, frames, width, None, False)
 
