@@ -12,6 +12,7 @@ ALLOWED: dict[str, set[str]] = {
     "kernels": set(),
     "timeline": set(),
     "config": set(),
+    "device": set(),
     "decoding": {"timeline", "kernels"},
     "losses": set(),
     "submission": {"timeline"},
@@ -19,11 +20,11 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": {"timeline"},
     "nn": {"kernels"},
     "models": {"nn"},
-    "features": {"video", "models"},
+    "features": {"video", "models", "device"},
     "data": {"datasets", "features", "models", "config"},
     "datasets": {"video", "timeline"},
     "report": {"video", "timeline"},
-    "tasks": {"models", "losses", "metrics", "datasets", "config", "timeline"},
+    "tasks": {"models", "losses", "metrics", "datasets", "config", "timeline", "device"},
     "training": {"tasks", "datasets", "report", "timeline"},
     "evaluation": {"tasks", "metrics", "datasets"},
     "caption_evaluation": {"caption_inference", "evaluation", "tasks", "metrics", "datasets"}
@@ -46,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     }
     | {"data", "datasets", "decoding", "timeline", "config", "metrics"},
     "benchmark": {"training", "evaluation", "decoding", "tasks", "models", "data", "datasets"}
-    | {"metrics", "features", "report", "config", "caption_inference"},
+    | {"metrics", "features", "report", "config", "caption_inference", "device"},
     "cli": {"commands", "benchmark"},
 }
 FOLDERS = {"kernels": ROOT / "kernels", "datasets": ROOT / "datasets"}
