@@ -30,6 +30,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "coarse": {"stack": StackConfig(width=16, depth=3, strides=(1, 2, 5))},
     "hybrid": {"stack": StackConfig(width=16, depth=3, pattern="MAF", attention=ATTENTION)},
     "refined": {"refinements": 2, "refinement": StackConfig(width=8, depth=2, pattern="CL")},
+    "seeing": {
+        "refinements": 2,
+        "refinement": StackConfig(width=8, depth=2, pattern="CL"),
+        "see_states": True,
+    },
     "boundaries": {"boundaries": True},
     "standardized": {"standardize_videos": True},
     "causal": {
@@ -136,21 +141,38 @@ def test_each_refinement_reads_the_probabilities_of_the_stage_before() -> None:
     scores = net(features, mask)
     assert len(scores.stages) == 2
     offsets = torch.tensor([0, 9], dtype=torch.int32)
-    again = net.refinements[1](scores.stages[1] + 3.0, offsets=offsets)  # no change: a softmax
+    unseen = torch.randn(1, 9, 16)
+    # no change: a softmax
+    again = net.refinements[1](scores.stages[1] + 3.0, unseen, offsets=offsets)
     torch.testing.assert_close(again, scores.logits, rtol=1e-4, atol=1e-5)
     assert torch.autograd.grad(scores.logits.sum(), net.head.classify.weight)[0].abs().sum() > 0
 
 
-@pytest.mark.parametrize("refinements", [0, 2])
+@pytest.mark.parametrize("see_states", [False, True])
+def test_states_tell_a_refinement_what_the_first_stage_does_not_say(see_states: bool) -> None:
+    net = small_segmenter(
+        refinements=2, refinement=StackConfig(width=8, depth=1), see_states=see_states
+    )
+    torch.nn.init.zeros_(net.head.classify.weight)  # it says the same of all frames
+    one, other = (net(*pad([torch.randn(9, 6)], frames=9)) for _ in range(2))
+    assert torch.equal(one.stages[0], other.stages[0])
+    for before, after in ((one.stages[1], other.stages[1]), (one.logits, other.logits)):
+        assert torch.equal(before, after) != see_states
+    with pytest.raises(ValueError, match="see_states"):
+        SegmenterConfig(see_states=True)
+
+
+@pytest.mark.parametrize(("refinements", "see_states"), [(0, False), (2, False), (2, True)])
 @pytest.mark.parametrize("lookahead", [0, 1, 3])
 def test_a_frame_is_named_by_as_many_frames_to_come_as_the_lookahead(
-    lookahead: int, refinements: int
+    lookahead: int, refinements: int, see_states: bool
 ) -> None:
     net = small_segmenter(
         stack=StackConfig(width=16, depth=2, direction="causal"),
         lookahead=lookahead,
         refinements=refinements,
         refinement=StackConfig(width=8, depth=1, direction="causal"),
+        see_states=see_states,
     )
     features, mask = pad([torch.randn(12, 6), torch.randn(5, 6)], frames=12)
     before = net(features, mask).logits

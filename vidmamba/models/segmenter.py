@@ -37,12 +37,21 @@ class SegmenterConfig:
     refinement: StackConfig = StackConfig(width=64, depth=2)
     """The temporal model of each further stage."""
 
+    see_states: bool = False
+    """Whether each further stage also reads the states that the first stage named the frames by, so
+    that it can tell anew what was named wrongly."""
+
     boundaries: bool = False
     """Whether a second head tells where segments begin."""
 
     def __post_init__(self) -> None:
         if min(self.lookahead, self.refinements) < 0:
             raise ValueError(f"lookahead and refinements must not be negative, got {self}")
+        if self.see_states and not self.refinements:
+            raise ValueError(
+                "see_states: there is no further stage that could; set refinements to 1 or more, "
+                "or leave it off"
+            )
         if self.lookahead and self.stack.direction != "causal":
             raise ValueError(
                 f"a lookahead of {self.lookahead} frames is for causal stacks: a bidirectional one "
@@ -86,8 +95,9 @@ class Segmenter(nn.Module):
         )
         self.head = FrameHead(config.stack.width, num_classes)
         self.boundary_head = BoundaryHead(config.stack.width) if config.boundaries else None
+        seen = config.stack.width if config.see_states else 0
         self.refinements = nn.ModuleList(
-            Refinement(config.refinement, num_classes) for _ in range(config.refinements)
+            Refinement(config.refinement, num_classes, seen=seen) for _ in range(config.refinements)
         )
 
     def forward(self, features: Float[Tensor, "B T F"], mask: Bool[Tensor, "B T"]) -> FrameScores:
@@ -97,7 +107,7 @@ class Segmenter(nn.Module):
             states = hold_last(states, self.lookahead, offsets)
         stages = [self.head(states)]
         for refinement in self.refinements:
-            stages.append(refinement(stages[-1], offsets=offsets))
+            stages.append(refinement(stages[-1], states, offsets=offsets))
         *earlier, logits = (unpack(stage, mask) for stage in stages)
         boundaries = None
         if self.boundary_head is not None:
@@ -108,16 +118,23 @@ class Segmenter(nn.Module):
 class Refinement(nn.Module):
     """Name frames again by what was said of them and their neighbours.
 
-    A further stage of Farha and Gall, "MS-TCN" (CVPR 2019), section 3.2: it reads probabilities
-    alone, so that it learns which orders and durations are likely.
+    A further stage of Farha and Gall, "MS-TCN" (CVPR 2019), section 3.2: it reads probabilities, so
+    that it learns which orders and durations are likely. With ``seen`` above 0 it reads that many
+    channels of the first stage's states, too; they flow past what the stages between have said.
     """
 
-    def __init__(self, config: StackConfig, num_classes: int) -> None:
+    def __init__(self, config: StackConfig, num_classes: int, *, seen: int = 0) -> None:
         super().__init__()
         self.embed = nn.Linear(num_classes, config.width)
+        self.see = nn.Linear(seen, config.width) if seen else None
         self.stack = Stack(config)
         self.head = FrameHead(config.width, num_classes)
 
-    def forward(self, logits: Float[Tensor, "1 P C"], *, offsets: Tensor) -> Float[Tensor, "1 P C"]:
+    def forward(
+        self, logits: Float[Tensor, "1 P C"], states: Float[Tensor, "1 P D"], *, offsets: Tensor
+    ) -> Float[Tensor, "1 P C"]:
         """Return new logits for packed videos."""
-        return self.head(self.stack(self.embed(logits.softmax(dim=-1)), offsets=offsets))
+        x = self.embed(logits.softmax(dim=-1))
+        if self.see is not None:
+            x = x + self.see(states)
+        return self.head(self.stack(x, offsets=offsets))
