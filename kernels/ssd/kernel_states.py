@@ -215,13 +215,13 @@ def carried_kernel(
     wait(EARLY)
     chunk, head = tl.program_id(0) // H, tl.program_id(0) % H
     at = chunk.to(tl.int64) * H + head
-    left = exp2(tl.load(lefts + at), NATIVE)
-    if left > 0:
-        in_segment = (chunk // length).to(tl.int64) * H + head
+    in_segment = (chunk // length).to(tl.int64) * H + head
+    share = exp2(tl.load(lefts + at), NATIVE) * tl.load(entered_scales + in_segment)
+    if floor(share) > 0:
         tile = operand_tile(BP, BN)
         h = tl.load(states + at * (BP * BN) + tile).to(tl.float32)
         more = tl.load(entered + in_segment * (BP * BN) + tile).to(tl.float32)
-        scale, share = tl.load(scales + at), left * tl.load(entered_scales + in_segment)
+        scale = tl.load(scales + at)
         # a scale for both, without looking at the numbers again: each is below two of its own
         both = tl.maximum(scale, floor(share))
         h = h * (scale / both) + more * (share / both)

@@ -223,8 +223,12 @@ def operand_tile(BP: tl.constexpr, BN: tl.constexpr):
 
 @jit
 def keep_state(states, scales, at, h, HALF: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr):
-    """Keep a state (BP, BN) as an operand."""
-    kept, scale = halve(h, HALF)
+    """Keep a state (BP, BN) as an operand; its scale is zero if the state is."""
+    if HALF:
+        largest = tl.max(tl.max(tl.abs(h), axis=1), axis=0)
+        kept, scale = (h * (1.0 / power(largest))).to(tl.float16), floor(largest)
+    else:
+        kept, scale = h, 1.0
     tl.store(states + at * (BP * BN) + operand_tile(BP, BN), kept)
     tl.store(scales + at, scale)
 

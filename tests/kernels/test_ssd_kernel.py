@@ -139,3 +139,18 @@ def test_what_enters_a_segment_may_be_far_larger_or_smaller_than_what_it_adds(
         (final.cpu(), final64),
     ]:
         assert (ours.double() - exactly).norm() < rounding * exactly.norm()
+
+
+def test_no_frame_need_be_near_one() -> None:
+    # videos of several segments, of which a later one's first chunk has nothing of its own
+    drawn = draw((1, 160, 2, 16, 1, 16), 1, torch.bfloat16)
+    drawn["A"] *= 0.02
+    drawn["x"] *= 1e-9
+    drawn["initial_state"] *= 1e-9
+    exact: Any = {n: t.double() for n, t in drawn.items()}
+    y64, _ = ssd_reference(**exact, dt_softplus=True)
+    given = Inputs(**{n: t.to(DEVICE) for n, t in drawn.items()})
+    for keep in (False, True):
+        y, _, _ = launch_forward(given, None, True, False, keep=keep)
+        rounding = float(torch.finfo(torch.bfloat16).eps)
+        assert (y.double().cpu() - y64).norm() < rounding * y64.norm()
