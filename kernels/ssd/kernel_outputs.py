@@ -37,21 +37,24 @@ def outputs_kernel(
 
     With KEEP, also what they are before skip and gate, as operands with a scale a frame.
     """
-    wait(EARLY)
     chunk = tl.program_id(0)
     row, count, _, _, _ = locate(chunk, table, T, chunks_a_video, L, REVERSE, PACKED)
-    group = tl.program_id(1) * heads_a_program // (H // G)
+    first = tl.program_id(1) * heads_a_program
+    group = first // (H // G)
     SUB: tl.constexpr = L // 2
     t = tl.arange(0, SUB)
     c0, b0, c_scale0, b_scale0 = load_half(rows, row_scales, 0, chunk, chunks, group, G, L, BN)
     c1, b1, c_scale1, b_scale1 = load_half(rows, row_scales, 1, chunk, chunks, group, G, L, BN)
     scores00, scores10, scores11 = 0.0, 0.0, 0.0
+    # where registers are left, later frames are left out here and not for each head
+    CAUSAL: tl.constexpr = not KEEP and BN <= 64
     if not KEEP:  # as operands they find room in registers, and B's in shared memory is the frames'
-        scores00 = operand(product(c0, tl.trans(b0)), HALF)
+        scores00 = operand(causal(product(c0, tl.trans(b0)), CAUSAL, SUB), HALF)
         scores10 = operand(product(c1, tl.trans(b0)), HALF)
-        scores11 = operand(product(c1, tl.trans(b1)), HALF)
+        scores11 = operand(causal(product(c1, tl.trans(b1)), CAUSAL, SUB), HALF)
+    wait(EARLY)  # and for what is read so far the launch ahead has waited
     for i in tl.range(0, heads_a_program, disable_licm=True):
-        head = tl.program_id(1) * heads_a_program + i
+        head = first + i
         at = chunk.to(tl.int64) * H + head
         p_log, p_step = sums + at * L + t, steps + at * L + t
         p_x, p_z = x + head * P, z + head * P
@@ -69,7 +72,7 @@ def outputs_kernel(
         gate = 0.0
         if HAS_Z:  # long before it is needed
             gate = load_frames(p_z, row, t, count, H * P, P, BP, REVERSE)
-        weight = score(c0, b0, scores00, KEEP, HALF, NATIVE) * decays(log, NATIVE, SUB)
+        weight = score(c0, b0, scores00, KEEP, HALF, NATIVE) * decays(log, CAUSAL, NATIVE, SUB)
         weight *= (c_scale0 * b_scale0 * step)[None, :]
         if HAS_SKIP and not KEEP:
             # a frame's own weight: the output needs the skip nowhere else
@@ -91,7 +94,7 @@ def outputs_kernel(
         y = product(c1, tl.trans(h)) * (exp2(middle, NATIVE) * scale * c_scale1)
         weight = score(c1, b0, scores10, KEEP, HALF, NATIVE) * until[None, :]
         y = add_product(weight, x0, y)
-        weight = score(c1, b1, scores11, KEEP, HALF, NATIVE) * decays(log, NATIVE, SUB)
+        weight = score(c1, b1, scores11, KEEP, HALF, NATIVE) * decays(log, CAUSAL, NATIVE, SUB)
         weight *= (c_scale1 * b_scale1 * step)[None, :]
         if HAS_SKIP and not KEEP:
             weight += skip
@@ -100,6 +103,15 @@ def outputs_kernel(
             y, x1, gate, D, out, inner, inner_scales + at * L, head, row, t + SUB, count, H * P, P,
             KEEP, HAS_Z, HAS_SKIP, NATIVE, REVERSE, HALF, BP,
         )  # fmt: skip
+
+
+@jit
+def causal(scores, CAUSAL: tl.constexpr, SUB: tl.constexpr):
+    """Scores without those of later frames, if asked for."""
+    if CAUSAL:
+        t = tl.arange(0, SUB)
+        scores = tl.where(t[:, None] >= t[None, :], scores, 0.0)
+    return scores
 
 
 @jit
@@ -124,4 +136,4 @@ def finish(
     if HAS_Z:
         gate = gate.to(tl.float32)
         y *= gate * sigmoid(gate, NATIVE)
-    store_frames(out + head * P, y, row, t, count, stride, P, BP, REVERSE)
+    store_frames(out + head * P, y, row, t, count, stride, P, BP, REVERSE, LAST=True)

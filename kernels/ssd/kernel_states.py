@@ -21,7 +21,9 @@ from vidmamba.kernels.ssd.kernel_tiles import (
     locate,
     operand,
     operand_tile,
+    pass_on,
     power,
+    prefetch_frames,
     state_tile,
     wait,
 )
@@ -31,12 +33,14 @@ from vidmamba.kernels.ssd.kernel_tiles import (
 def steps_kernel(
     dt, A, bias, steps, sums, table, T, chunks_a_video, H,
     HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, PRECISE: tl.constexpr, NATIVE: tl.constexpr,
-    REVERSE: tl.constexpr, PACKED: tl.constexpr, L: tl.constexpr, BLOCK: tl.constexpr,
+    PASS: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr, L: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Write the steps, zero where no frame is, and their log-decays summed within each chunk.
 
     Both (chunks, H, L), in the order of the scan.
     """
+    pass_on(PASS)
     chunk = tl.program_id(0)
     row, count, _, _, _ = locate(chunk, table, T, chunks_a_video, L, REVERSE, PACKED)
     t, head = tl.arange(0, L), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -69,14 +73,19 @@ def walk_kernel(
     With GRADIENT, against time: the frames are the gradients of y, the rows C instead of B, and
     what is written is the gradient of the state that leaves each chunk.
     """
-    wait(EARLY)
     segment, head = tl.program_id(0) // H, tl.program_id(0) % H
     group = head // (H // G)
+    begin = segment * length
+    count_here = tl.minimum(length, chunks - begin)
+    near = begin + ((count_here - 1) if GRADIENT else 0)
+    row, count, _, _, _ = locate(near, table, T, chunks_a_video, L, REVERSE, PACKED)
+    prefetch_frames(rows + group * N, row, count, G * N, NATIVE, REVERSE, L)
+    prefetch_frames(frames + head * P, row, count, H * P, NATIVE, REVERSE, L)
+    wait(EARLY)
+    pass_on(EARLY)
     at_state, in_state = state_tile(P, N, BP, BN)
     h = tl.zeros((BP, BN), tl.float32)
     left, through, video_ended = 0.0, float("-inf"), 0
-    begin = segment * length
-    count_here = tl.minimum(length, chunks - begin)
     t = tl.arange(0, L)
     for i in tl.range(0, count_here, disable_licm=True):
         chunk = begin + ((count_here - 1 - i) if GRADIENT else i)
@@ -90,6 +99,9 @@ def walk_kernel(
             weight = tl.load(seen_scales + at * 2 + t // (L // 2)) * exp2(log, NATIVE)
         else:
             weight = tl.load(steps + at * L + t) * exp2(end - log, NATIVE)
+        after = tl.maximum(tl.minimum(chunk + (-1 if GRADIENT else 1), chunks - 1), 0)
+        row, count, _, _, _ = locate(after, table, T, chunks_a_video, L, REVERSE, PACKED)
+        prefetch_frames(frames + head * P, row, count, H * P, NATIVE, REVERSE, L)
         if last if GRADIENT else first:
             h = tl.zeros((BP, BN), tl.float32)
             left = float("-inf")
@@ -122,19 +134,21 @@ def carry_kernel(
 ):  # fmt: skip
     """From what each segment ends with, alone, to what enters it.
 
-    That takes few programs; others write meanwhile what comes next reads of B and C.
+    That takes few programs; others write what comes next reads of B and C, which they need wait
+    for nobody to do.
     """
     BLOCKS: tl.constexpr = BP * BN // BLOCK
-    wait(EARLY)
-    program = tl.program_id(0)
-    if program < H * BLOCKS:
+    part = tl.program_id(0)
+    if part >= chunks * 4 * G:
+        wait(EARLY)
+        pass_on(EARLY)
+        program = part - chunks * 4 * G
         at = program % BLOCKS * BLOCK + tl.arange(0, BLOCK)
         carry(
             ends, marks, ended, entered, entered_scales, last_states, segments, H,
             program // BLOCKS, at, P, N, GRADIENT, NATIVE, HALF, BP, BN, AHEAD,
         )  # fmt: skip
     else:
-        part = program - H * BLOCKS
         chunk, group, half = part // (4 * G), part // 4 % G, part % 2
         row, count, _, _, _ = locate(chunk, table, T, chunks_a_video, L, REVERSE, PACKED)
         which = part // 2 % 2
@@ -176,6 +190,7 @@ def carry(
                     tl.load(marks + place * 4 + 2, mask=here, other=0.0),
                 ),
             )
+        entering, some_ended = (), 0.0
         for k in tl.static_range(AHEAD):
             end, left, through, largest = found[k]
             place = (first + (i + k) * stride).to(tl.int64)
@@ -184,13 +199,19 @@ def carry(
             p_entered = entered + place * (BP * BN) + at
             tl.store(p_entered, operand(h * (1.0 / scale), HALF), mask=(at >= 0) & here)
             tl.store(entered_scales + place, scale, mask=here)
-            if through > 0:
-                p_own = p_last + tl.load(ended + place).to(tl.int64) * H * (P * N)
-                own = tl.load(p_own, mask=real, other=0.0)
-                tl.store(p_own, own + through * h, mask=real)
+            entering += (h,)
+            some_ended = tl.maximum(some_ended, through)
             h = end + left * h
             # of all numbers of the state, at most: others of them are in other programs
             bound = largest + left * bound
+        if some_ended > 0:
+            for k in tl.static_range(AHEAD):
+                through = found[k][2]
+                if through > 0:
+                    place = (first + (i + k) * stride).to(tl.int64)
+                    p_own = p_last + tl.load(ended + place).to(tl.int64) * H * (P * N)
+                    own = tl.load(p_own, mask=real, other=0.0)
+                    tl.store(p_own, own + through * entering[k], mask=real)
 
 
 @jit
@@ -212,18 +233,22 @@ def carried_kernel(
     HALF: tl.constexpr, EARLY: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """Add what is left of what entered its segment to a chunk's state."""
-    wait(EARLY)
     chunk, head = tl.program_id(0) // H, tl.program_id(0) % H
     at = chunk.to(tl.int64) * H + head
     in_segment = (chunk // length).to(tl.int64) * H + head
-    share = exp2(tl.load(lefts + at), NATIVE) * tl.load(entered_scales + in_segment)
-    if floor(share) > 0:
-        tile = operand_tile(BP, BN)
-        h = tl.load(states + at * (BP * BN) + tile).to(tl.float32)
+    tile = operand_tile(BP, BN)
+    # the walk has ended: the launch ahead waited for it
+    left, scale = exp2(tl.load(lefts + at), NATIVE), tl.load(scales + at)
+    some = tile < tl.where((left > 0) & (scale > 0), BP * BN, 0)
+    h = tl.load(states + at * (BP * BN) + tile, mask=some, other=0.0)
+    wait(EARLY)
+    pass_on(EARLY)
+    share = left * tl.load(entered_scales + in_segment)
+    # else nothing is added: numbers, each below two of its scale, that an operand's bits end above
+    if floor(share) * (134217728.0 if HALF else 1.0) > (scale if HALF else 0.0):
         more = tl.load(entered + in_segment * (BP * BN) + tile).to(tl.float32)
-        scale = tl.load(scales + at)
-        # a scale for both, without looking at the numbers again: each is below two of its own
+        # a scale for both, without looking at the numbers again
         both = tl.maximum(scale, floor(share))
-        h = h * (scale / both) + more * (share / both)
-        tl.store(states + at * (BP * BN) + tile, operand(h, HALF))
+        total = h.to(tl.float32) * (scale / both) + more * (share / both)
+        tl.store(states + at * (BP * BN) + tile, operand(total, HALF))
         tl.store(scales + at, both)

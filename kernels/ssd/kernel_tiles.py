@@ -15,7 +15,7 @@ from typing import Any
 
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_wait
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from vidmamba.kernels.jit import jit as triton_jit
 from vidmamba.kernels.selective_scan.kernel import exp2
@@ -38,6 +38,16 @@ def wait(EARLY: tl.constexpr):
     """Wait until the launch ahead has written all it writes, if this one began before."""
     if EARLY:
         gdc_wait()
+
+
+@jit
+def pass_on(EARLY: tl.constexpr):
+    """Let the next launch begin, as far as it finds room; what it reads of this one it waits for.
+
+    After `wait`, so that the next may count on what the one ahead of this one has written.
+    """
+    if EARLY:
+        gdc_launch_dependents()
 
 
 @jit
@@ -65,20 +75,26 @@ def load_frames(
     """Frames t of a chunk (t, BLOCK), WIDTH numbers each, zero where there are none."""
     i = tl.arange(0, BLOCK)
     at = (-t if REVERSE else t)[:, None] * stride + i[None, :]
-    here = (t < count)[:, None] & (i < WIDTH)[None, :]
+    here = (t < count)[:, None]
+    if WIDTH < BLOCK:
+        here &= (i < WIDTH)[None, :]
     return tl.load(p + row * stride + at, mask=here, other=0.0)
 
 
 @jit
 def store_frames(
     p, values, row, t, count, stride, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
-    REVERSE: tl.constexpr,
+    REVERSE: tl.constexpr, LAST: tl.constexpr = False,
 ):  # fmt: skip
-    """The reverse of `load_frames`."""
+    """The reverse of `load_frames`; with LAST, of what no launch here reads: it need not stay."""
     i = tl.arange(0, BLOCK)
     at = (-t if REVERSE else t)[:, None] * stride + i[None, :]
-    here = (t < count)[:, None] & (i < WIDTH)[None, :]
-    tl.store(p + row * stride + at, values.to(p.dtype.element_ty), mask=here)
+    here = (t < count)[:, None]
+    if WIDTH < BLOCK:
+        here &= (i < WIDTH)[None, :]
+    evict: tl.constexpr = "evict_first" if LAST else ""
+    to = p + row * stride + at
+    tl.store(to, values.to(p.dtype.element_ty), mask=here, eviction_policy=evict)
 
 
 @jit
@@ -246,11 +262,16 @@ def load_half(rows, scales, half, chunk, chunks, group, G, L: tl.constexpr, BN: 
 
 
 @jit
-def decays(log, NATIVE: tl.constexpr, SUB: tl.constexpr):
-    """How much of frame j is left at frame t (SUB, SUB): zero for later ones."""
+def decays(log, MASKED: tl.constexpr, NATIVE: tl.constexpr, SUB: tl.constexpr):
+    """How much of frame j is left at frame t (SUB, SUB): zero for later ones.
+
+    With MASKED any finite number for later ones, as they will be multiplied by zero.
+    """
     t = tl.arange(0, SUB)
-    decay = tl.where(t[:, None] >= t[None, :], log[:, None] - log[None, :], float("-inf"))
-    return exp2(decay, NATIVE)
+    decay = log[:, None] - log[None, :]
+    if MASKED:
+        return exp2(tl.minimum(decay, 127.99), NATIVE)
+    return exp2(tl.where(t[:, None] >= t[None, :], decay, float("-inf")), NATIVE)
 
 
 @jit
