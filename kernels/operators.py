@@ -94,6 +94,17 @@ def nearest(x: Tensor) -> Any:
     return _KERNELS.get(x.device.type, torch.ops.vidmamba)
 
 
+def may_spend(x: Tensor) -> bool:
+    """Return whether a node's backward pass, on ``x``, may write over what only it has kept.
+
+    Not where the graph is kept, whose nodes may be asked again, nor if others than eager mode see
+    what is done.
+    """
+    if torch.compiler.is_compiling() or nearest(x) is torch.ops.vidmamba:
+        return False
+    return not torch._C._autograd._get_current_graph_task_keep_graph()
+
+
 def apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     """Return ``function.apply(*arguments)``, sooner in eager mode."""
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():

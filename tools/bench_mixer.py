@@ -32,8 +32,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidmamba.nn.bidirectional import Bidirectional
 from vidmamba.nn.mamba2 import Mamba2Config, Mamba2Mixer
-from vidmamba.nn.mixer import Bidirectional, Mamba1Mixer, MambaConfig
+from vidmamba.nn.mixer import Mamba1Mixer, MambaConfig
 
 Row = dict[str, Any]
 Clocked = tuple[float, float, float]

@@ -39,7 +39,9 @@ from vidmamba.kernels.causal_conv1d.kernel import (
 from vidmamba.kernels.jit import jit
 from vidmamba.kernels.sizes import cdiv
 
-UNROLL = 4  # frames loaded at once; loading a group ahead, as the forward does, was slower here
+# bytes of a channel's frames that are loaded at once; loading a group ahead, as the forward does,
+# was slower here
+UNROLLED = 16
 REGISTERS = {"maxnreg": 128}  # sixteen warps a multiprocessor; a few more would be a second round
 COPIED = 16  # frames of which a program puts channels beside the gradients
 
@@ -85,8 +87,9 @@ def launch_conv_backward(
     _backward_kernel[(pieces * blocks + copies,)](
         grad_y, second, third, grad_last, x, weight, bias, state, offsets, before, after, grad_x,
         partial, frames, width, videos, chunk, chunks, blocks, first, further, pieces * blocks,
-        left, right, batch * frames, UNROLL=UNROLL, COPIED=COPIED, APART=apart is not None,
-        BESIDE=left + right > 0, **shared, **(REGISTERS if size <= 4 and not double else {}),
+        left, right, batch * frames, UNROLL=UNROLLED // x.element_size(), COPIED=COPIED,
+        APART=apart is not None, BESIDE=left + right > 0, **shared,
+        **(REGISTERS if size <= 4 and not double else {}),
     )  # fmt: skip
     grad_weight = torch.empty_like(weight)
     grad_bias = x.new_empty(0) if bias is None else torch.empty_like(bias)

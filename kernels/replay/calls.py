@@ -31,8 +31,7 @@ PLAIN = (Tensor, torch.nn.Parameter, type(None), bool, int, float)
 def replayed(kernel: Callable[..., Any]) -> Callable[..., Any]:
     """Return an operator's CUDA code, which for arguments that came before is not run, but redone.
 
-    What it launches must follow from its arguments' shapes, dtypes and numbers, and it must change
-    none of them.
+    What it launches must follow from its arguments' shapes, dtypes and numbers.
     """
     tables: dict[tuple[type, ...], tuple[Any, dict[Any, Any]]] = {}
 

@@ -150,11 +150,15 @@ def on_gpu(x: Tensor) -> bool:
 
 
 def key_of(gradients: Sequence[Tensor | None]) -> tuple[Any, ...]:
-    """All that a backward pass's launches depend on, beside the forward pass."""
-    return tuple(
+    """All that a backward pass's launches depend on, beside the forward pass.
+
+    Passes whose graph is kept leave alone what others write over.
+    """
+    sent = (
         None if g is None else (g.shape, g.dtype, g.data_ptr() % ALIGNMENT, g.is_contiguous())
         for g in gradients
     )
+    return torch._C._autograd._get_current_graph_task_keep_graph(), *sent
 
 
 def blocks(tensors: Iterable[Tensor], names: Iterable[str]) -> list[Block]:

@@ -1,6 +1,7 @@
 """Sees what a call asks of PyTorch and of Triton, so that it can be done again."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -59,8 +60,8 @@ class Watch(TorchDispatchMode):
         kwargs = kwargs or {}
         if func in MULTIPLY:
             return self._multiply(func, *args)
-        if func is _ATEN.addmm_.default and len(args) == 3 and not kwargs:
-            return self._add_product(*args)
+        if func is _ATEN.addmm_.default and len(args) == 3:
+            return self._add_product(*args, **kwargs)
         if _is_composed(func):
             with self:
                 return func.decompose(*args, **kwargs)
@@ -80,10 +81,10 @@ class Watch(TorchDispatchMode):
         self.launches.append(Launch(_into(MULTIPLY[func]), (*arguments, operand(result))))
         return result
 
-    def _add_product(self, total: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    def _add_product(self, total: Tensor, a: Tensor, b: Tensor, **scales: Any) -> Tensor:
         arguments = (operand(total), operand(a), operand(b))
-        self.launches.append(Launch(Tensor.addmm_, arguments))
-        return total.addmm_(a, b)
+        self.launches.append(Launch(partial(Tensor.addmm_, **scales), arguments))
+        return total.addmm_(a, b, **scales)
 
 
 def _into(multiply: Any) -> Callable[[Tensor, Tensor, Tensor], Tensor]:

@@ -17,7 +17,7 @@ CUDA_SEGMENT = 64  # frames between the states that are kept for the gradients, 
 BLOCK = 32  # channels of a program on CUDA: one a lane
 # programs that a GPU of 132 multiprocessors runs at a time, sixteen on each
 CUDA_PROGRAMS = 132 * 16
-CUDA_PROGRAMS_BACK = 132 * 12  # of the gradients' programs, which are larger
+CUDA_PROGRAMS_BACK = 132 * 8  # of the gradients' programs, which are larger
 
 
 class Chunks(NamedTuple):
@@ -62,14 +62,30 @@ def _choose_size(u: Tensor) -> int:
 def _choose_span(u: Tensor) -> int:
     """Frames of a segment, of which the gradients' chunks have whole ones."""
     batch, frames, width = u.shape
-    abreast = CUDA_PROGRAMS_BACK // -(-width // BLOCK)
-    each = max(abreast // batch, 1)
-    # short chunks are faster with two programs a scheduler, which hold all states of 32 frames
-    if 512 * max(abreast * 2 // 3 // batch, 1) >= frames:
-        return 32
-    # one more of a little less may be less in all
-    whole, less = (-(-frames // (each * size)) * size for size in (CUDA_SEGMENT, 56))
-    return 56 if 100 * less < 99 * whole else CUDA_SEGMENT
+    half = CUDA_SEGMENT // 2
+    # u's gradient can lie where 16 states were kept, and those of a segment all in shared memory
+    fits = u.itemsize == 2 and width % CUDA_LANES == 0 and (batch == 1 or frames % half == 0)
+    each = max(CUDA_PROGRAMS_BACK // -(-width // BLOCK) // batch, 1)
+    return half if fits or each * 512 >= frames else CUDA_SEGMENT
+
+
+def fit(states: Tensor, u: Tensor, offsets: Tensor | None) -> bool:
+    """Whether the states that are kept before segments have the very bytes of u's gradient there.
+
+    So do 16 of them in half precision before segments of 32 frames: see the kernels' `find_kept`.
+    """
+    (batch, frames, channels), (kept, num_states, width) = u.shape, states.shape
+    whole = batch == 1 or frames % (2 * num_states) == 0
+    as_long = kept == batch * -(-frames // (2 * num_states))
+    return offsets is None and u.itemsize == 2 and channels == width and whole and as_long
+
+
+def as_gradient(states: Tensor, u: Tensor, reverse: bool) -> Tensor:
+    """Memory of states that fit, as that of u's gradient."""
+    rows = states.view(u.dtype).view(-1, u.shape[2])
+    # the last segment may be cut, which is the first one of a scan that runs backwards
+    first = len(rows) - u.shape[0] * u.shape[1] if reverse else 0
+    return rows[first : first + u.shape[0] * u.shape[1]].view(u.shape)
 
 
 def count_videos(u: Tensor, offsets: Tensor | None) -> int | torch.SymInt:

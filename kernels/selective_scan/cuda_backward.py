@@ -1,18 +1,18 @@
 """Launches the Triton kernels of the backward scan: which buffers, how many programs."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vidmamba.kernels.selective_scan.checks import BLOCK, count_videos, cut
+from vidmamba.kernels.selective_scan.checks import BLOCK, as_gradient, count_videos, cut
 from vidmamba.kernels.selective_scan.cuda import launch_forward
 from vidmamba.kernels.selective_scan.kernel_backward import sums_kernel
 from vidmamba.kernels.selective_scan.kernel_ends import chunk_ends_kernel
 from vidmamba.kernels.selective_scan.kernel_gradients import gradients_kernel
 from vidmamba.kernels.selective_scan.kernel_room import ROOM_ROWS, count_places
-from vidmamba.kernels.selective_scan.kernel_together import COUNTER, SLOTS
-from vidmamba.kernels.selective_scan.plan import WARPS, Plan, plan_backward
+from vidmamba.kernels.selective_scan.kernel_together import COUNTER
+from vidmamba.kernels.selective_scan.plan import SLOTS, WARP, Plan, plan_backward
 from vidmamba.kernels.selective_scan.setting import (
     PROJECTION_BLOCK,
     PROJECTION_TILE,
@@ -45,9 +45,9 @@ class _Tensors(NamedTuple):
 class _Room(NamedTuple):
     """Memory of the programs."""
 
-    rows: Tensor  # (chunks, N + 2, width): gradients of states, then of A, D and bias
+    rows: Tensor  # (chunks, rows + 2, width): gradients of states, then of A, D and bias
     sums: Tensor  # (chunks, width)
-    parts: Tensor  # (chunks, slots, blocks, segment, 2 rows): of the gradients of B and C
+    parts: Tensor  # (chunks, slots, blocks, segments, 2 rows): of the gradients of B and C
     scratch: Tensor
 
 
@@ -67,8 +67,15 @@ def launch_backward(
     states: Tensor,
     delta_softplus: bool,
     reverse: bool,
+    spend: bool = False,
+    over: bool = False,
 ) -> list[Tensor]:
-    """Return the gradients of u, delta, ..., initial_state; an empty tensor for one not given."""
+    """Return the gradients of u, delta, ..., initial_state; an empty tensor for one not given.
+
+    Spend the states, if they fit it, to have u's gradient in their place; it is not returned then.
+    With ``over``, delta's is written over delta, and z's over ``grad_y``: a program reads a tile of
+    both before it writes there, and nobody else asks for what was there.
+    """
     if not len(states):
         forward = (u, delta, A, B, C, D, None, delta_bias, initial_state, offsets)
         states = launch_forward(*forward, delta_softplus, reverse, True)[2]
@@ -77,43 +84,46 @@ def launch_backward(
     sizes = (delta_bias, delta_softplus, reverse, plan.chunks, counters)
     setting = set_up(u, A, B, C, offsets, *sizes)
     tensors = _Tensors(u, delta, A, B, C, D, z, delta_bias)
-    grads = _Tensors(
-        *(torch.empty_like(t) for t in (u, delta, A, B, C)),
-        *(None if t is None else torch.empty_like(t) for t in (D, z, delta_bias)),
-    )
     grad_y = torch.zeros_like(u) if grad_y is None else grad_y
+    places = {"delta": delta, "z": grad_y} if over else {}
+    if spend:
+        places["u"] = as_gradient(states, u, reverse)
+    made: list[Any] = [
+        None if t is None else places[name] if name in places else torch.empty_like(t)
+        for name, t in tensors._asdict().items()
+    ]
+    grads = _Tensors(*made)
     grad_initial = u.new_empty(count_videos(u, offsets), *A.shape, dtype=torch.float32)
     room = _make_room(setting, plan, u)
     last = states_in(grad_final, plan.chunks.width)
     _find_gradients_of_ends(setting, room, grad_y, last, tensors, grad_initial)
     _walk(setting, plan, room, counters, grad_y, tensors, states, grads, len(grad_initial))
     _sum(setting, plan, room, u, grads)
-    grads_and_initial = (*grads, None if initial_state is None else grad_initial.to(initial_state))
-    return [u.new_empty(0) if t is None else t for t in grads_and_initial]
+    found = [None if spend else grads.u, *grads[1:]]
+    found.append(None if initial_state is None else grad_initial.to(initial_state))
+    return [u.new_empty(0) if t is None else t for t in found]
 
 
 def _make_room(setting: Setting, plan: Plan, u: Tensor) -> _Room:
     frames, total, width, span, _ = plan.chunks
-    num_states, blocks = setting.rates.shape[0], cdiv(u.shape[2], BLOCK)
-    segments, programs = cdiv(frames, span), plan.abreast * blocks
-    held, slots = (plan.abreast, min(SLOTS, segments)) if plan.together else (total, segments)
-    if plan.together and total > plan.abreast:
-        slots = SLOTS
-    places = count_places(span, _count_slots(setting, plan))
+    blocks = cdiv(u.shape[2], BLOCK)
+    programs = plan.abreast * blocks
+    held, slots = (plan.abreast, plan.slots) if plan.together else (total, cdiv(frames, span))
+    turn, places = plan.per * span, count_places(span, _count_slots(setting))
     # packed videos may leave chunks unused, whose parts must be zero
     new_rows = torch.zeros if setting.options["PACKED"] else torch.empty
     return _Room(
-        rows=new_rows(total, num_states + 2, width, dtype=torch.float32, device=u.device),
+        rows=new_rows(total, setting.rows + 2, width, dtype=torch.float32, device=u.device),
         sums=u.new_empty(total, width, dtype=torch.float32),
-        parts=u.new_empty(held, slots, blocks, span, 2 * setting.rows, dtype=torch.float32),
+        parts=u.new_empty(held, slots, blocks, turn, 2 * setting.rows, dtype=torch.float32),
         scratch=u.new_empty(programs, places * setting.rows * BLOCK, dtype=torch.float32),
     )
 
 
-def _count_slots(setting: Setting, plan: Plan) -> int:
+def _count_slots(setting: Setting) -> int:
     """Slots for states in shared memory, or none: they wait in memory."""
     has_room = setting.options["NATIVE"] and setting.rows <= ROOM_ROWS.value
-    return WARPS[plan.warps][0] if has_room else 0
+    return SLOTS if has_room else 0
 
 
 def _find_gradients_of_ends(
@@ -158,10 +168,10 @@ def _walk(
         given(skip, u), given(z, u), given(bias, u), states, room.rows, room.scratch, grads.u,
         grads.delta, given(grads.z, u), room.parts, counters, grads.B, grads.C, setting.table,
         u.shape[1], channels, channels, width, frames, setting.chunks_a_video, segments, total,
-        len(setting.rates), span, blocks, slots, room.scratch.shape[1], states.shape[2],
+        len(setting.rates), span, plan.per, blocks, slots, room.scratch.shape[1], states.shape[2],
         **setting.options, HAS_SKIP=skip is not None, HAS_Z=z is not None,
         EVEN=channels % BLOCK == 0, BLOCK=BLOCK, ROWS=setting.rows, TOGETHER=plan.together,
-        ROOM=_count_slots(setting, plan), EXACT=u.dtype != torch.bfloat16, **WARPS[plan.warps][1],
+        ROOM=_count_slots(setting), EXACT=u.dtype != torch.bfloat16, **WARP,
     )  # fmt: skip
 
 

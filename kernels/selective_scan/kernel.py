@@ -20,7 +20,7 @@ from vidmamba.kernels.selective_scan.kernel_memory import load, load_always, sto
 # a lane, which would spread a tile's frames or a channel's states over lanes
 LOOSE = {"T", "D", "channels", "frames", "width", "state_width", "end_plane"}
 LOOSE |= {"chunks", "chunks_a_video", "span", "segments", "segments_a_video", "slots", "blocks"}
-LOOSE |= {"columns", "num_counters", "scratch_size", "rate_programs", "total_programs"}
+LOOSE |= {"per", "columns", "num_counters", "scratch_size", "rate_programs", "total_programs"}
 
 
 def jit(function: Any) -> Any:
@@ -215,6 +215,21 @@ def load_states(p, n, d, width, N: tl.constexpr, ROWS: tl.constexpr, NATIVE: tl.
 def store_states(p, x, n, d, width, N: tl.constexpr, NATIVE: tl.constexpr):
     """The opposite of `load_states`."""
     store(p, n[:, None] * width + d[None, :], x, n[:, None] < N, NATIVE)
+
+
+@jit
+def find_kept(
+    states, video, segment, segments, d, width, N: tl.constexpr, REVERSE: tl.constexpr
+):  # fmt: skip
+    """Where the state before a segment is kept, and the columns of its rows for channels d.
+
+    Of every row of 32 channels, halves lie apart, and segments in the order of the frames: so of
+    16 states of float32, a block of channels has the very bytes that gradients of half precision
+    have in a segment of 32 frames, and these can be written over them.
+    """
+    at = video * segments + (segments - 1 - segment if REVERSE else segment)
+    columns = d // 32 * 16 + d % 16 + d % 32 // 16 * (width // 2)
+    return states + at.to(tl.int64) * N * width, columns
 
 
 @jit

@@ -24,8 +24,8 @@ def sums_kernel(
     program = tl.program_id(0)
     if program < total_programs:
         sum_chunks(
-            rows, grad_A, grad_skip, grad_bias, program, chunks, channels, width, N, HAS_SKIP,
-            HAS_BIAS, TILE, BLOCK,
+            rows, grad_A, grad_skip, grad_bias, program, chunks, channels, width, N, ROWS,
+            HAS_SKIP, HAS_BIAS, TILE, BLOCK,
         )  # fmt: skip
     else:
         program -= total_programs
@@ -61,7 +61,8 @@ def sum_blocks(
 @jit
 def sum_chunks(
     rows, grad_A, grad_skip, grad_bias, program, chunks, channels, width, N: tl.constexpr,
-    HAS_SKIP: tl.constexpr, HAS_BIAS: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
+    ROWS: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_BIAS: tl.constexpr, TILE: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Sum the chunks' parts of the gradients of A (D, N), D and the bias, front to back."""
     d = program // (N + 2) * BLOCK + tl.arange(0, BLOCK)
@@ -73,7 +74,7 @@ def sum_chunks(
     for first in range(0, chunks, TILE):
         chunk = (first + i).to(tl.int64)[:, None]
         here = (chunk < chunks) & real[None, :]
-        sums += tl.load(p + chunk * (N + 2) * width, mask=here, other=0.0)
+        sums += tl.load(p + chunk * (ROWS + 2) * width, mask=here, other=0.0)
     total = tl.sum(sums, axis=0)
     if n < N:
         tl.store(grad_A + d * N + n, total.to(grad_A.dtype.element_ty), mask=real)

@@ -8,6 +8,7 @@ from vidmamba.kernels.selective_scan.kernel import (
     add_up,
     advance,
     are_inside,
+    find_kept,
     jit,
     load_raw,
     load_row,
@@ -65,7 +66,6 @@ def outputs_kernel(
     rate = load_states(a, n, d, width, N, ROWS, NATIVE)
     h = load_states(starts + chunk.to(tl.int64) * N * width, n, d, width, N, ROWS, NATIVE)
     before = chunk % chunks_a_video * frames
-    p_states = states + (chunk // chunks_a_video * segments).to(tl.int64) * N * width
     at = place(0, i, count, d, D, REVERSE, WHOLE)
     raw_ahead, value_ahead = (
         load_raw(p_delta, at, real, EVEN, NATIVE),
@@ -75,8 +75,11 @@ def outputs_kernel(
     for start in range(0, count + before % span, span):
         start -= before % span
         if KEEP and start >= 0:
-            p_state = p_states + ((before + start) // span).to(tl.int64) * N * width
-            store_states(p_state, h, n, d, width, N, NATIVE)
+            p_state, columns = find_kept(
+                states, chunk // chunks_a_video, (before + start) // span, segments, d, width, N,
+                REVERSE,
+            )  # fmt: skip
+            store_states(p_state, h, n, columns, width, N, NATIVE)
         for tile in range(tl.maximum(start, 0), tl.minimum(start + span, count), TILE):
             raw, value = raw_ahead.to(tl.float32), value_ahead.to(tl.float32)
             gate = gate_ahead.to(tl.float32)

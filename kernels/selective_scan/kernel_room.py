@@ -28,8 +28,7 @@ SLOT = tl.constexpr(2 * TILE.value * _ROOM_ROWS * 4)  # bytes of a tile's rows o
 def count_places(span: int, room: int) -> int:
     """Places in memory for segments of so many frames, of a program with so many slots or none."""
     if room:
-        # the states before a segment, then those after its tiles
-        return max(span // TILE.value - room, 0) + 1
+        return max(span // TILE.value - room, 0)
     return SEGMENT.value // TILE.value + 4
 
 
@@ -134,12 +133,18 @@ def get_frames(room, which: tl.constexpr, x, i, lane, ROOM: tl.constexpr):
 
 
 @jit
-def set_aside(p, x, n, lane):
-    """Leave some slices in memory, as they lie in the room."""
-    at = find_slices(p.to(tl.int64), n, lane)
+def set_aside(p, pitch, x, n, lane):
+    """Leave some slices in memory, in so far apart rows of 128 bytes as they lie in the room."""
+    at = find_start(p, pitch, lane)[None, :] + (n // SLICE)[:, None] * (4 * pitch)
     tl.inline_asm_elementwise(
         SET_ASIDE, SET_ASIDE_OPERANDS, [x, at], dtype=tl.int32, is_pure=False, pack=4
     )
+
+
+@jit
+def find_start(p, pitch, lane):
+    """The first 16 bytes of each lane, of rows of 128 that lie so many bytes apart."""
+    return p.to(tl.int64) + (lane // 8 * pitch + lane % 8 * 16)
 
 
 def _write_copy() -> str:
@@ -159,6 +164,20 @@ def _write_copy() -> str:
     return "\n".join(lines)
 
 
+def _write_copy_of_start() -> str:
+    """PTX: start to copy rows of 128 bytes that lie so many bytes apart, four at a time."""
+    lines = [
+        "{ .reg .b32 lane, to; .reg .b64 from; mov.u32 lane, %laneid; mov.u64 from, $2;",
+        "bar.warp.sync 0xffffffff; mad.lo.u32 to, lane, 16, $1;",
+        *(
+            f"cp.async.cg.shared.global [to+{i}], [from], 16; mad.wide.u32 from, $3, 4, from;"
+            for i in range(0, _ROOM_ROWS * 128, 512)
+        ),
+        "mov.u32 $0, to; }",
+    ]
+    return "\n".join(lines)
+
+
 @triton.constexpr_function
 def write_wait(groups):
     """PTX: wait until all copies but those started last are there, for all lanes."""
@@ -168,6 +187,7 @@ def write_wait(groups):
 
 
 COPY = tl.constexpr(_write_copy())
+COPY_START = tl.constexpr(_write_copy_of_start())
 
 
 @jit
@@ -181,17 +201,27 @@ def find_rows_from(p_B, p_C, lane, ROOM: tl.constexpr):
 
 
 @jit
-def copy_tile(room, tile, p_aside, rows_from, states, rows, ROOM: tl.constexpr):
+def copy_tile(room, tile, aside, rows_from, states, rows, ROOM: tl.constexpr):
     """Start to copy the states after a tile, if so, and its rows, if so, to their slots."""
     if ROOM:
         slot = (tile + ROOM) % ROOM
         tl.inline_asm_elementwise(
             COPY, "=r,r,l,r,l,r,r",
-            [room + slot * (ROOM_ROWS * 128), p_aside.to(tl.int64) + (tile + 1) * (ROOM_ROWS * 128),
+            [room + slot * (ROOM_ROWS * 128), aside.to(tl.int64) + tile * (ROOM_ROWS * 128),
              find_rows_of(room, slot, ROOM), rows_from + tile * (SLOT // 2),
              tl.where(states, 1, 0), tl.where(rows, 1, 0)],
             dtype=tl.int32, is_pure=False, pack=1,
         )  # fmt: skip
+
+
+@jit
+def copy_start(room, start, pitch, lane, ROOM: tl.constexpr):
+    """Start to copy the states before the first tile to the last slot, with the next tile's."""
+    tl.inline_asm_elementwise(
+        COPY_START, "=r,r,l,r",
+        [room + (ROOM - 1) * (ROOM_ROWS * 128), find_start(start, pitch, lane), pitch],
+        dtype=tl.int32, is_pure=False, pack=1,
+    )  # fmt: skip
 
 
 @jit

@@ -1,10 +1,11 @@
 """Sums over all channels by the programs that walk one chunk together, in Triton.
 
 The programs of a chunk, one a block of channels, walk its segments at about the same time. Each
-leaves its sums of a segment for B and C in a part of its own, and says that it has. Halfway through
-the next, when the others have too, each adds up a piece of all parts, in their order, so that the
-bits are the same every time. Two slots of parts are enough: who then writes to one has seen that
-all have left the other, which they did after they had read what this one held.
+leaves its sums of a segment or two, a turn, for B and C in a part of its own, and says that it has.
+Halfway through the next segment, when the others have too, each adds up a piece of all parts, in
+their order, so that the bits are the same every time. Two slots of parts are enough: who then
+writes to one has seen that all have left the other, which they did after they had read what this
+one held. Where memory is short there is one slot, and they wait until all have read it.
 
 Programs start in their order, and none waits for one that follows its chunk's: that all of a chunk
 fit on the device at once, beside those of other scans, is all it takes.
@@ -17,7 +18,6 @@ import triton.language as tl
 from vidmamba.kernels.selective_scan.kernel import jit, locate
 from vidmamba.kernels.selective_scan.kernel_memory import store
 
-SLOTS = 2
 COUNTER = tl.constexpr(8)  # words of a counter, so that few share a line
 PIECE = tl.constexpr(64)  # numbers that a program adds up at a time, two a lane
 LEAVE = tl.constexpr(
@@ -35,6 +35,13 @@ def leave_parts(counter):
     tl.inline_asm_elementwise(
         LEAVE, "=r,l", [counter.to(tl.int64)], dtype=tl.int32, is_pure=False, pack=1
     )
+
+
+@jit
+def await_readers(counter, turn, blocks):
+    """Say that this program has read what all left in the turns so far, and wait for the others."""
+    leave_parts(counter)
+    await_parts(counter, 2 * turn * blocks)
 
 
 @jit
@@ -60,9 +67,10 @@ def add_up_parts(
 ):  # fmt: skip
     """Once all have left theirs, add up this block's pieces of the last turn's parts.
 
-    Those are of a chunk's segment from the frame ``first`` on, and of ``size`` numbers each.
+    Those are of a chunk's frames from ``first`` on, and of ``size`` numbers each.
     """
-    await_parts(counter, turn * blocks)
+    # with one slot, all have also said that they had read each turn before
+    await_parts(counter, (turn if slots > 1 else 2 * turn - 1) * blocks)
     p = parts + (place * slots + (turn - 1) % slots).to(tl.int64) * blocks * size
     row, count = locate(chunk, table, T, chunks_a_video, frames, REVERSE, PACKED)
     for piece in range(block, size // PIECE, blocks):

@@ -6,8 +6,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vidmamba.kernels.operators import define, register_gradient
-from vidmamba.kernels.selective_scan.checks import check_arguments, count_videos, cut
+from vidmamba.kernels.operators import define, may_spend, nearest, register_gradient
+from vidmamba.kernels.selective_scan.checks import (
+    as_gradient,
+    check_arguments,
+    count_videos,
+    cut,
+    fit,
+)
 from vidmamba.kernels.selective_scan.reference import selective_scan_reference
 
 
@@ -211,19 +217,37 @@ def _backward_on_cuda(
     states: Tensor,
     delta_softplus: bool,
     reverse: bool,
+    spend: bool = False,
+    over: bool = False,
 ) -> list[Tensor]:
+    # the last two are not the operator's, which changes nothing: `find_gradients` asks for them
     from vidmamba.kernels.selective_scan.cuda_backward import launch_backward
 
     return launch_backward(
         grad_y, grad_final, u, delta, A, B, C, D, z, delta_bias, initial_state, offsets, states,
-        delta_softplus, reverse,
+        delta_softplus, reverse, spend, over,
     )  # fmt: skip
 
 
 _forward = define("selective_scan", cpu=_forward_on_cpu, cuda=_forward_on_cuda, fake=_fake_forward)
-_backward = define(
-    "selective_scan_backward", cpu=_backward_on_cpu, cuda=_backward_on_cuda, fake=_fake_backward
-)
+define("selective_scan_backward", cpu=_backward_on_cpu, cuda=_backward_on_cuda, fake=_fake_backward)
+
+
+def find_gradients(*arguments: Any, over: bool = False) -> list[Tensor]:
+    """Do what the backward operator does in a node of autograd, with less memory in eager mode.
+
+    u's gradient may take the states' place; if they may be written ``over``, delta's takes delta's,
+    and z's takes ``grad_y``'s.
+    """
+    _, _, u, *_ = arguments
+    offsets, states, _, reverse = arguments[11:]
+    found: list[Tensor]
+    if torch.compiler.is_compiling() or not u.is_cuda or nearest(u) is torch.ops.vidmamba:
+        found = nearest(u).selective_scan_backward(*arguments)
+        return found
+    spend = may_spend(u) and fit(states, u, offsets)
+    found = nearest(u).selective_scan_backward(*arguments, spend, over)
+    return [as_gradient(states, u, reverse), *found[1:]] if spend else found
 
 
 class _Scan(torch.autograd.Function):
@@ -248,7 +272,7 @@ class _Scan(torch.autograd.Function):
         ctx: Any, grad_y: Tensor | None, grad_final: Tensor | None, _: Any
     ) -> tuple[Tensor | None, ...]:
         tensors = ctx.saved_tensors
-        gradients = _backward(
+        gradients = find_gradients(
             None if grad_y is None else grad_y.contiguous(),
             None if grad_final is None else grad_final.contiguous(),
             *tensors, ctx.softplus, ctx.reverse,

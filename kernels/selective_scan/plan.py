@@ -9,18 +9,20 @@ from torch import Tensor
 from vidmamba.kernels.selective_scan.checks import BLOCK, CUDA_LONGEST_OF_FLOAT32, Chunks
 from vidmamba.kernels.sizes import cdiv
 
-SCHEDULERS = 4  # of a multiprocessor
-# two or three programs a scheduler: the slots that shared memory then has room for, and the
-# registers there are; three are faster in all, if there are enough of them
-WARPS: dict[int, tuple[int, dict[str, Any]]] = {
-    2: (8, {"num_warps": 1, "maxnreg": 255, "enable_fp_fusion": True}),
-    3: (4, {"num_warps": 1, "maxnreg": 168, "enable_fp_fusion": True}),
-}
+PROGRAMS = 8  # of a multiprocessor: two a scheduler, with all registers there are
+SLOTS = 8  # of a program, for states in shared memory
+WARP: dict[str, Any] = {"num_warps": 1, "maxnreg": 255, "enable_fp_fusion": True}
+ENDS = 16  # programs of chunk ends that a multiprocessor has at a time
 # the most programs of a chunk, a multiprocessor, that may wait for each other: each has room for
 # three at least, so that three scans at a time do not keep parts of each other's chunks waiting
 WAITING = 1
 MOST_WAVES = 4
 LONGEST = 4096  # frames of a chunk
+# frames of which sums over channels are added up at a time, a segment at least, and how many times
+# as many are held: the first for which there is memory
+WAYS = ((64, 2), (32, 2), (32, 1))
+# which is this share of u's, or so many bytes: what programs need must not outweigh the outputs
+SHARE, LEAST = 0.8, 4e6
 
 
 class Plan(NamedTuple):
@@ -28,8 +30,9 @@ class Plan(NamedTuple):
 
     chunks: Chunks
     abreast: int  # chunks that are walked at a time
-    warps: int  # at most that a scheduler has
     together: bool  # whether all programs of a chunk are sure to run at a time
+    per: int  # segments of which they add up their sums at a time
+    slots: int  # how many times as many sums are held
 
 
 def plan_backward(forward: Chunks, u: Tensor, offsets: Tensor | None) -> Plan:
@@ -40,47 +43,59 @@ def plan_backward(forward: Chunks, u: Tensor, offsets: Tensor | None) -> Plan:
     """
     batch, frames, channels = u.shape
     blocks, multiprocessors = cdiv(channels, BLOCK), _multiprocessors(u.device)
-    warps, chunks = 3, forward
+    chunks, memory = forward, max(SHARE * u.nbytes, LEAST)
     if offsets is None:
         longest = CUDA_LONGEST_OF_FLOAT32 if u.dtype == torch.float32 else LONGEST
-        warps, size = _choose(batch, frames, blocks, forward.span, longest, multiprocessors)
+        shape = batch, frames, blocks, forward.span, longest
+        size = _choose(*shape, multiprocessors, memory)
         chunks = forward._replace(frames=size, total=batch * cdiv(frames, size))
     # Triton's interpreter and others than NVIDIA's GPUs run programs as they like
     native = u.is_cuda and torch.version.hip is None
     together = native and blocks <= multiprocessors * WAITING
-    abreast = min(chunks.total, max(multiprocessors * SCHEDULERS * warps // blocks, 1))
-    return Plan(chunks, abreast, warps, together)
+    abreast = min(chunks.total, max(multiprocessors * PROGRAMS // blocks, 1))
+    # else each segment's are held until the end
+    turn, slots = WAYS[-1] if together else (chunks.span, 1)
+    for way in reversed(WAYS if together else ()):
+        if need(chunks.total, abreast, blocks, chunks.span, *way) <= memory:
+            turn, slots = way
+    return Plan(chunks, abreast, together, max(turn // chunks.span, 1), slots)
+
+
+def need(chunks: int, abreast: int, blocks: int, span: int, turn: int, slots: int) -> int:
+    """Bytes for gradients of states and for sums over channels, of 16 states."""
+    return blocks * BLOCK * 4 * (chunks * 18 + abreast * slots * max(turn, span))
 
 
 @cache
 def _choose(
-    batch: int, frames: int, blocks: int, span: int, longest: int, multiprocessors: int
-) -> tuple[int, int]:
-    """Choose how many warps a scheduler has, and the frames of a chunk."""
-    choices = []
-    for warps in WARPS:
-        most, waves, found = max(multiprocessors * SCHEDULERS * warps // blocks, 1), 1, 0
-        while found < MOST_WAVES:
-            # as many chunks a video as so many waves have room for
-            size = cdiv(cdiv(frames, max(most * waves // batch, 1)), span) * span
-            if size <= longest:
-                choices.append((warps, size))
-                found += 1
-            waves += 1
+    batch: int,
+    frames: int,
+    blocks: int,
+    span: int,
+    longest: int,
+    multiprocessors: int,
+    memory: float,
+) -> int:
+    """Choose the frames of a chunk."""
+    most = max(multiprocessors * PROGRAMS // blocks, 1)
+    least = cdiv(batch * frames, most * longest)
+    # as many chunks a video as so many waves have room for, or half as many, which need less memory
+    counts = [max(most * (least + more) // batch, 1) for more in range(MOST_WAVES)]
+    counts.append(max(counts[0] // 2, 1))
+    sizes = {min(cdiv(cdiv(frames, count), span), longest // span) * span for count in counts}
 
-    def cost(choice: tuple[int, int]) -> float:
-        """In microseconds of an H200, as measured."""
-        warps, size = choice
-        total, most = batch * cdiv(frames, size), multiprocessors * SCHEDULERS * warps // blocks
-        abreast = min(total, max(most, 1))
-        busy = cdiv(abreast * blocks, multiprocessors * SCHEDULERS)
-        # the last chunk of a video may be short
-        a_frame = (0.95 if warps == 2 else 1.0) * (0.24 + 0.38 * busy) * (1 + 3 / span)
-        walked = cdiv(total, abreast) * min(size, cdiv(frames, span) * span) * a_frame
-        # chunk ends: most frames of long chunks are out of reach
-        return walked + 25e-3 / multiprocessors * batch * frames * blocks / (1 + size / 450)
+    def cost(size: int) -> tuple[bool, float]:
+        """Whether memory is short, and microseconds of an H200, as measured."""
+        total = batch * cdiv(frames, size)
+        abreast = min(total, most)
+        short = need(total, abreast, blocks, span, *WAYS[-1]) > memory
+        busy = cdiv(abreast * blocks, multiprocessors * PROGRAMS // 2)
+        walked = cdiv(total, abreast) * (size * (0.36 + 0.26 * busy) + 8)
+        # where decays are slow, chunk ends are walked whole, by twice as many programs at a time
+        ends = 0.3 * size * max(total * blocks / (multiprocessors * ENDS), 1)
+        return short, walked + ends
 
-    return min(choices, key=cost)
+    return min(sorted(sizes), key=cost)
 
 
 @cache

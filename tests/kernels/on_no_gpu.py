@@ -160,7 +160,7 @@ def mixers(dtype: torch.dtype, offsets: Tensor | None = None, reverse: bool = Fa
     x, y = (torch.randn(1, 700, n, device="cuda", dtype=dtype) for n in (128, 256))
     how = (None, None, None if offsets is None else offsets.contiguous())
     with torch.no_grad():
-        given = (x, *first._weights()[:-1], *how, reverse, False, True)
+        given = (x, *first.weights()[:-1], *how, reverse, False, True)
         operators.run_both_ways(_Mamba1, given)
         *inside, norm, out_proj = second._weights()
         operators.run_both_ways(_Mamba2, (x, *inside, *how, 1, reverse, False, True))

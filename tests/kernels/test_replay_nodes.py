@@ -46,14 +46,16 @@ class Linears(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, first: Tensor | None, second: Tensor | None) -> tuple[Any, ...]:
-        """What comes times w and v, and 2 x u^T u, u being w's last rows; and w x^T x."""
+        """What comes times w and v, and 2 x u^T u, u being w's last rows; and 2 w x^T x."""
         x, w, half, end, whole = ctx.saved_tensors
         grad_x = half @ w[HALF:]
         grad_x.addmm_(end.flatten(0, 1), w[HALF:])
         for grad, weight in ((first, w), (second, w[:HALF])):
             if grad is not None:
                 grad_x.addmm_(grad.flatten(0, 1), weight)
-        return grad_x.view_as(x), whole.flatten(0, 1).t() @ x.flatten(0, 1), None
+        grad_w = torch.empty_like(w)
+        grad_w.addmm_(whole.flatten(0, 1).t(), x.flatten(0, 1), beta=0, alpha=2)
+        return grad_x.view_as(x), grad_w, None
 
 
 def drawn(*shape: int) -> Tensor:
@@ -74,7 +76,7 @@ def check(x: Tensor, w: Tensor, grads: tuple[Tensor, ...], *sent: Tensor) -> Non
     if len(sent) == 2:
         expected = expected + sent[1] @ v
     torch.testing.assert_close(grads[0], expected)
-    torch.testing.assert_close(grads[1], w @ x.flatten(0, 1).T @ x.flatten(0, 1))
+    torch.testing.assert_close(grads[1], 2 * w @ x.flatten(0, 1).T @ x.flatten(0, 1))
 
 
 def go_through(*, both: bool = True, gaps: bool = False) -> None:

@@ -77,21 +77,26 @@ def run_aside(run: Callable[[], list[Tensor]]) -> list[Tensor]:
 def test_gradients_match_the_reference_in_chunks_of_many_segments(
     frames: int, reverse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # chunks as long as if there were much work, segments of 56 frames where those fit better
+    # chunks as long as if there were much work
     monkeypatch.setattr(checks, "CUDA_PROGRAMS", 1)
-    monkeypatch.setattr(checks, "CUDA_PROGRAMS_BACK", 12)
-    monkeypatch.setattr(plan, "_multiprocessors", lambda _: 3)
-    monkeypatch.setattr(plan, "SCHEDULERS", 1)
+    monkeypatch.setattr(checks, "CUDA_PROGRAMS_BACK", 1)
+    monkeypatch.setattr(plan, "_multiprocessors", lambda _: 1)
+    monkeypatch.setattr(plan, "PROGRAMS", 3)
     check_gradients(make_arguments(frames, 72, torch.float32), reverse)
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["apart", "together"])
-@pytest.mark.parametrize(("warps", "size"), [(3, 64), (2, 128), (3, 192)])
+@pytest.mark.parametrize(
+    ("span", "size", "way"),
+    [(64, 64, (64, 2)), (32, 96, (64, 2)), (32, 128, (32, 1)), (64, 192, (32, 1))],
+)
 def test_gradients_match_the_reference_however_their_work_is_divided(
-    warps: int, size: int, together: bool, monkeypatch: pytest.MonkeyPatch
+    span: int, size: int, way: tuple[int, int], together: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "CUDA_PROGRAMS", 1)
-    monkeypatch.setattr(plan, "_choose", lambda *_: (warps, size))
+    monkeypatch.setattr(checks, "_choose_span", lambda _: span)
+    monkeypatch.setattr(plan, "_choose", lambda *_: size)
+    monkeypatch.setattr(plan, "WAYS", (way,))
     monkeypatch.setattr(plan, "WAITING", 1 if together else 0)
     check_gradients(make_arguments(700, 136, torch.float32), reverse=together)
 
@@ -99,7 +104,7 @@ def test_gradients_match_the_reference_however_their_work_is_divided(
 def test_programs_that_take_chunk_after_chunk_add_up_the_sums_of_each(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # room for 12 chunks at a time, of which there are some 90 of 32 frames, or fewer
+    # room for 8 chunks at a time, of which there are some 90 of 32 frames, or fewer
     monkeypatch.setattr(plan, "_multiprocessors", lambda _: 7)
     offsets = torch.tensor([0, 0, 1, 1500, 1500, 2790, 2800], device="cuda")
     check_gradients(make_arguments(2800, 200, torch.float32), reverse=True, offsets=offsets)
@@ -112,8 +117,33 @@ def test_gradients_match_the_reference_where_states_lie_in_memory(
     states: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "CUDA_PROGRAMS", 1)
-    monkeypatch.setattr(plan, "_choose", lambda *_: (2, 128))
+    monkeypatch.setattr(plan, "_choose", lambda *_: 128)
     check_gradients(make_arguments(300, 136, dtype, states), reverse=dtype == torch.float16)
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize(("batch", "frames"), [(1, 4096), (1, 1001), (3, 96)])
+def test_a_gradient_in_the_memory_of_kept_states_has_the_same_bits(
+    batch: int, frames: int, reverse: bool
+) -> None:
+    arguments = make_arguments(frames, 128, torch.bfloat16)
+    leaves: dict[str, Any] = {
+        k: (t.expand(batch, -1, -1) if t.ndim == 3 else t).clone().requires_grad_()
+        for k, t in arguments.items()
+    }
+    y = selective_scan(**leaves, delta_softplus=True, reverse=reverse)
+    weight = torch.randn_like(y)
+    # as long as the graph is kept, so are the states
+    first, again = (
+        torch.autograd.grad(y, list(leaves.values()), weight, retain_graph=True) for _ in range(2)
+    )
+    assert y.grad_fn is not None
+    kept = y.grad_fn.saved_tensors[-1].untyped_storage().data_ptr()
+    last = torch.autograd.grad(y, list(leaves.values()), weight)
+    for expected, *others in zip(first, again, last, strict=True):
+        assert all(torch.equal(expected, other) for other in others)
+    places = [grads[0].untyped_storage().data_ptr() for grads in (first, again, last)]
+    assert [place == kept for place in places] == [False, False, True]
 
 
 def check_gradients(

@@ -26,7 +26,14 @@ from vidmamba.kernels.selective_scan.setting import _lay_out
 NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
 
 
-def check(batch: int, frames: int, width: int, bounds: list[int] | None, reverse: bool) -> None:
+def check(
+    batch: int,
+    frames: int,
+    width: int,
+    bounds: list[int] | None,
+    reverse: bool,
+    over: bool = False,
+) -> None:
     states, device = 2, "cuda" if torch.cuda.is_available() else "cpu"
     videos = batch if bounds is None else len(bounds) - 1
     wide, narrow = (batch, frames, width), (batch, frames, states)
@@ -48,17 +55,23 @@ def check(batch: int, frames: int, width: int, bounds: list[int] | None, reverse
     forward: Any = launch_forward
     backward: Any = launch_backward
     y, final, kept = forward(*given, place, True, reverse, True)
-    grads = (w.to(device) for w in weights)
+    grads = [w.to(device) for w in weights]
     actual = backward(*grads, *given, place, kept, True, reverse)
     pairs = [(y, y64), (final, final64), *zip(actual, expected, strict=True)]
     for name, (ours, exactly) in zip(("y", "final", *NAMES), pairs, strict=True):
         error = (ours.double().cpu() - exactly).norm() / exactly.norm()
         assert error < 16 * torch.finfo(torch.float32).eps, f"{name}: {error}"
+    if over:
+        again = backward(*grads, *given, place, kept, True, reverse, False, True)
+        for name, ours, others in zip(NAMES, again, actual, strict=True):
+            assert torch.equal(ours, others), name
+        assert again[1] is given[1]
+        assert again[6] is grads[0]
 
 
 @pytest.mark.parametrize("frames", [10, 16])
 def test_kernels_match_the_reference_over_two_tiles_cut_or_whole(frames: int) -> None:
-    check(1, frames, 3, None, reverse=frames == 16)
+    check(1, frames, 3, None, reverse=frames == 16, over=True)
 
 
 @pytest.mark.slow  # the interpreter takes minutes
@@ -70,13 +83,13 @@ def test_kernels_match_the_reference_over_two_tiles_cut_or_whole(frames: int) ->
 def test_kernels_match_the_reference_on_awkward_shapes(
     batch: int, frames: int, width: int, bounds: list[int] | None, reverse: bool
 ) -> None:
-    check(batch, frames, width, bounds, reverse)
+    check(batch, frames, width, bounds, reverse, over=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("frames", "width", "programs", "span", "size"),
-    # blocks of channels; segments of one chunk; the forward pass's chunks cut segments of 56 frames
+    # blocks of channels; segments of one chunk; the forward pass's chunks cut segments
     [(10, 100, 9, 32, 32), (200, 3, 0, 64, 192), (100, 3, 9, 56, 112)],
 )
 def test_kernels_match_the_reference_however_long_the_chunks(
@@ -89,8 +102,28 @@ def test_kernels_match_the_reference_however_long_the_chunks(
 ) -> None:
     monkeypatch.setattr(checks, "CUDA_PROGRAMS", programs)
     monkeypatch.setattr(checks, "_choose_span", lambda *_: span)
-    monkeypatch.setattr(plan, "_choose", lambda *_: (3, size))
-    check(1, frames, width, None, False)
+    monkeypatch.setattr(plan, "_choose", lambda *_: size)
+    check(1, frames, width, None, False, over=True)
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_a_gradient_is_written_over_states_that_are_not_read_again(reverse: bool) -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    wide, narrow = (1, 40, 64), (1, 40, 16)
+    shapes = (wide, wide, (64, 16), narrow, narrow, (64,), wide, (64,))
+    given: list[Any] = [torch.randn(shape, device=device) for shape in shapes]
+    given[2] = -given[2].abs()
+    given = [t.bfloat16() if t.ndim == 3 else t for t in given] + [None, None]
+    forward: Any = launch_forward
+    backward: Any = launch_backward
+    weight = torch.randn(wide, device=device).bfloat16()
+    states = forward(*given, True, reverse, True)[2]
+    assert checks.fit(states, given[0], None)
+    expected = backward(weight, None, *given, states, True, reverse)
+    spent = backward(weight, None, *given, states, True, reverse, True)
+    spent[0] = checks.as_gradient(states, given[0], reverse)
+    for ours, other in zip(spent, expected, strict=True):
+        assert torch.equal(ours, other)
 
 
 @pytest.mark.parametrize("bounds", [[0, 100, 0, 100], [100, 0, 100], [-9, 200, 50, 100]])

@@ -9,7 +9,6 @@ pytest.importorskip("triton")
 
 from vidmamba.kernels.selective_scan import checks, plan
 from vidmamba.kernels.selective_scan.kernel_room import count_places
-from vidmamba.kernels.selective_scan.kernel_together import SLOTS
 
 H100 = 132  # multiprocessors
 
@@ -21,7 +20,7 @@ SHAPES = [
 
 def choose(monkeypatch: pytest.MonkeyPatch, batch: int, frames: int, width: int) -> plan.Plan:
     monkeypatch.setattr(plan, "_multiprocessors", lambda _: H100)
-    u = torch.empty(batch, frames, width, device="meta")
+    u = torch.empty(batch, frames, width, device="meta", dtype=torch.bfloat16)
     return plan.plan_backward(checks.cut(u, None, "cuda"), u, None)
 
 
@@ -29,10 +28,10 @@ def choose(monkeypatch: pytest.MonkeyPatch, batch: int, frames: int, width: int)
 def test_warps_wait_for_the_last_one_a_sixth_of_the_time_at_most(
     batch: int, frames: int, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chunks, abreast, warps, _ = choose(monkeypatch, batch, frames, width)
+    chunks, abreast, *_ = choose(monkeypatch, batch, frames, width)
     blocks = width // checks.BLOCK
     walked = -(-chunks.total // abreast) * chunks.frames
-    most = H100 * plan.SCHEDULERS * warps
+    most = H100 * plan.PROGRAMS
     ideal = batch * frames * blocks / most
     assert ideal / walked > 5 / 6
     assert abreast * blocks <= most
@@ -41,14 +40,17 @@ def test_warps_wait_for_the_last_one_a_sixth_of_the_time_at_most(
     assert chunks.total * chunks.frames >= batch * frames
 
 
-@pytest.mark.parametrize("shape", [(1, 65536, 1536), (1, 262144, 512)])
-def test_an_hour_of_video_needs_a_seventh_more_than_its_outputs_and_gradients(
+@pytest.mark.parametrize("shape", [(1, 4096, 512), *SHAPES])
+def test_a_scan_needs_a_quarter_more_than_its_outputs_and_gradients(
     shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chunks, abreast, warps, _ = choose(monkeypatch, *shape)
+    chunks, abreast, _, per, slots = choose(monkeypatch, *shape)
     programs = abreast * shape[2] // checks.BLOCK
-    parts, rows = programs * SLOTS * chunks.span * 32, chunks.total * 18 * chunks.width
-    aside = programs * count_places(chunks.span, plan.WARPS[warps][0]) * 16 * checks.BLOCK
-    # y and the gradients of u, delta and z, in bf16
+    parts, ends = programs * slots * per * chunks.span * 32, chunks.total * 19 * chunks.width
+    aside = programs * count_places(chunks.span, plan.SLOTS) * 16 * checks.BLOCK
+    rows = 2 * chunks.total * chunks.frames * 16
+    # y and the gradients of u, delta and z, in bf16; u's lies where states were kept. mamba_ssm
+    # holds outputs before the gate, which are as large as each of these
     outputs_and_gradients = 4 * math.prod(shape) * 2
-    assert 4 * (rows + parts + aside) < outputs_and_gradients / 7
+    assert chunks.kept * 16 * chunks.width * 4 == math.prod(shape) * 2
+    assert 4 * (rows + ends + parts + aside) < outputs_and_gradients / 4

@@ -6,7 +6,7 @@ import torch
 from transformers import Mamba2Config as HuggingFaceConfig
 from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer as HuggingFaceMixer
 
-from vidmamba.nn import mamba1_autograd
+from vidmamba.nn import mamba1_lines
 from vidmamba.nn.mamba2 import Mamba2Config, Mamba2Mixer
 from vidmamba.nn.mixer import MixerState
 
@@ -84,7 +84,7 @@ def test_stepping_with_the_state_in_place_equals_the_whole_video(device: torch.d
 def test_the_gradients_written_by_hand_are_right_in_float64(
     reverse: bool, short: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mamba1_autograd, "SHORT", short)
+    monkeypatch.setattr(mamba1_lines, "SHORT", short)
     mixer = Mamba2Mixer(6, Mamba2Config(state=3, head_size=3, groups=2), reverse=reverse).double()
     names = [name for name, _ in mixer.named_parameters()]
     x = torch.randn(1, 7, 6, dtype=torch.float64, requires_grad=True)

@@ -1,11 +1,14 @@
 """The Mamba-1 mixer as one step of autograd: few launches, and little kept for the backward pass.
 
 Composed of PyTorch's layers, a mixer is some twenty nodes of autograd, and in eager mode their
-host time outweighs the GPU's below 16k frames. Here the backward pass is written out: it computes
-the step sizes, and in long videos the convolution, again instead of keeping them, and adds up in
-place the gradients that meet.
+host time outweighs the GPU's below 16k frames. Here the backward pass is written out (see
+`mamba1_lines`): it computes the step sizes, and in long videos the convolution, again instead of
+keeping them, and adds up in place the gradients that meet. Both directions of one video leave by
+one step, in which their results meet in one matrix.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple, no_type_check
 
 import torch
@@ -13,13 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-import vidmamba.kernels.causal_conv1d.among
-import vidmamba.kernels.scan_inputs
-import vidmamba.kernels.selective_scan  # noqa: F401 (all three register their operators)
 from vidmamba.kernels.operators import apply, nearest
-
-SHORT = 2**14
-"""Frames of a batch up to which the backward pass does not convolve again."""
+from vidmamba.nn import mamba1_lines as lines
+from vidmamba.nn.streams import side_by_side
 
 
 class Weights(NamedTuple):
@@ -36,6 +35,10 @@ class Weights(NamedTuple):
     out_proj: Tensor  # D E
 
 
+INSIDE = len(Weights._fields) - 2
+"""All but in_proj and out_proj."""
+
+
 def mamba1(
     x: Tensor,
     weights: Weights,
@@ -47,20 +50,59 @@ def mamba1(
     keep_state: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return a mixer's outputs (B, T, D) and, if kept, the states that it ends in."""
-    if torch.is_autocast_enabled(x.device.type):
-        # what autocast does for each linear layer, done once: the backward pass needs the same
-        dtype = torch.get_autocast_dtype(x.device.type)
-        x, weights = x.to(dtype), weights._replace(
-            in_proj=weights.in_proj.to(dtype), x_proj=weights.x_proj.to(dtype),
-            dt_proj=weights.dt_proj.to(dtype), out_proj=weights.out_proj.to(dtype),
-        )  # fmt: skip
+    y, conv, scan = _inside(
+        x, weights, conv=conv, scan=scan, offsets=offsets, reverse=reverse, keep_state=keep_state
+    )
+    # a node of its own, so that y is let go of before the rest of the backward pass begins
+    (out_proj,) = _cast(weights.out_proj)
+    return apply(_Leave, y, out_proj.contiguous()), conv, scan
+
+
+def mean_of_mamba1(x: Tensor, along: Weights, against: Weights, offsets: Tensor | None) -> Tensor:
+    """Return the mean (B, T, D) of what a mixer along time and one against it make of x."""
+
+    def one_way(weights: Weights, reverse: bool, x: Tensor, *, offsets: Tensor | None) -> Tensor:
+        y, _, _ = _inside(
+            x, weights, conv=None, scan=None, offsets=offsets, reverse=reverse, keep_state=False
+        )
+        return y
+
+    def leave(first: Tensor, second: Tensor) -> Tensor:
+        out_projs = (w.contiguous() for w in _cast(along.out_proj, against.out_proj))
+        whole: Tensor = apply(_LeaveBoth, first, second, *out_projs)
+        return whole
+
+    first, second = partial(one_way, along, False), partial(one_way, against, True)
+    return side_by_side(first, second, leave, x, offsets=offsets)
+
+
+def _inside(
+    x: Tensor,
+    weights: Weights,
+    *,
+    conv: Tensor | None,
+    scan: Tensor | None,
+    offsets: Tensor | None,
+    reverse: bool,
+    keep_state: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what goes to out_proj (B, T, E), and the states."""
+    x, in_proj, x_proj, dt_proj = _cast(x, weights.in_proj, weights.x_proj, weights.dt_proj)
+    weights = weights._replace(in_proj=in_proj, x_proj=x_proj, dt_proj=dt_proj)
     # an exported program must not depend on the number of chunks; without, they are computed again
     grads = torch.is_grad_enabled() and not torch.compiler.is_exporting()
     # kernels see addresses alone, for rows that lie together
     given = (t if t is None else t.contiguous() for t in (*weights[:-1], conv, scan, offsets))
     y, conv, scan, *_ = apply(_Mamba1, x, *given, reverse, keep_state, grads)
-    # a node of its own, so that y is let go of before the rest of the backward pass begins
-    return apply(_Leave, y, weights.out_proj.contiguous()), conv, scan
+    return y, conv, scan
+
+
+def _cast(*tensors: Tensor) -> Sequence[Tensor]:
+    """Do once what autocast does for each linear layer: the backward pass needs the same."""
+    kind = tensors[0].device.type
+    if not torch.is_autocast_enabled(kind):
+        return tensors
+    return [t.to(torch.get_autocast_dtype(kind)) for t in tensors]
 
 
 class _Mamba1(torch.autograd.Function):
@@ -88,23 +130,11 @@ class _Mamba1(torch.autograd.Function):
         keep_state: bool,
         keep_chunks: bool,
     ) -> tuple[Tensor, ...]:
-        ops, inner = nearest(x), taps.shape[0]
-        # one batched product, whose halves need not be cut apart
-        halves = torch.bmm(as_rows(x).expand(2, -1, -1), in_proj.view(2, inner, -1).mT)
-        value, gate = (half.view(*x.shape[:2], inner) for half in halves.unbind())
-        u, conv = ops.causal_conv1d(
-            value, taps.flatten(1), conv_bias, conv, offsets, True, reverse, keep_state
-        )
-        low = F.linear(u, x_proj)
-        step = low[..., : dt_proj.shape[1]]
-        delta = F.linear(as_rows(step), dt_proj).view_as(u)
-        projections, A = ops.scan_inputs(low, A_log)
-        B, C = projections.unbind()
-        y, scan, chunks = ops.selective_scan(
-            u, delta, A, B, C, D, gate, dt_bias, scan, offsets, True, reverse, keep_chunks
-        )
-        again = u if is_short(x) else None
-        return y, conv, scan, value, gate, step, projections, A, chunks, again
+        weights = taps, conv_bias, x_proj, dt_proj, dt_bias, A_log, D
+        return lines.go_through(
+            nearest(x), *lines.enter(x, in_proj), weights, conv, scan, offsets, reverse, keep_state,
+            keep_chunks,
+        )  # fmt: skip
 
     @staticmethod
     @no_type_check
@@ -124,40 +154,14 @@ class _Mamba1(torch.autograd.Function):
         grad_scan: Tensor | None,
         *_: Any,
     ) -> tuple[Tensor | None, ...]:
-        (x, in_proj, taps, conv_bias, x_proj, dt_proj, dt_bias, A_log, D, conv, scan, offsets,
-         value, gate, step, projections, A, chunks, u) = ctx.saved_tensors  # fmt: skip
-        ops, taps = nearest(x), taps.flatten(1)
-        convolution = (value, taps, conv_bias, conv, offsets)
-        if u is None:
-            u, _ = ops.causal_conv1d(*convolution, True, ctx.reverse, False)
-        delta = F.linear(as_rows(step), dt_proj).view_as(u)
-        x, frames = as_rows(x), x.shape
-        (grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_gate, grad_bias, grad_scan) = (
-            ops.selective_scan_backward(
-                None if grad_y is None else grad_y.contiguous(),
-                None if grad_scan is None else grad_scan.contiguous(), u, delta, A,
-                *projections.unbind(), D, gate, dt_bias, scan, offsets, chunks, True, ctx.reverse,
-            )
+        x, in_proj, *saved = ctx.saved_tensors
+        weights, (conv, scan, offsets, *kept) = saved[:INSIDE], saved[INSIDE:]
+        grad_value, grad_gate, grads, grad_conv, grad_scan = lines.come_back(
+            nearest(x), weights, conv, scan, offsets, kept, grad_y,
+            grad_conv if ctx.keep_state else None, grad_scan, ctx.reverse,
         )  # fmt: skip
-        del gate, chunks, delta
-        step, rows = as_rows(step), as_rows(grad_delta)
-        grad_dt_proj = rows.t() @ step
-        grad_low, grad_A_log = ops.scan_inputs_backward(
-            rows @ dt_proj, grad_B, grad_C, grad_A, A, A_log
-        )
-        del grad_delta, rows
-        grad_x_proj = grad_low.t() @ as_rows(u)
-        as_rows(grad_u).addmm_(grad_low, x_proj)
-        del u
-        grads, grad_taps, grad_conv_bias, grad_conv = ops.causal_conv1d_among(
-            grad_u, None, None,
-            grad_conv.contiguous() if ctx.keep_state and grad_conv is not None else None,
-            *convolution, None, grad_gate, True, ctx.reverse,
-        )  # fmt: skip
-        del grad_u, value, convolution, grad_gate
         return (
-            (grads @ in_proj).view(frames), grads.t() @ x, grad_taps.unsqueeze(1), grad_conv_bias,
-            grad_x_proj, grad_dt_proj, grad_bias, grad_A_log, grad_D,
+            *lines.go_back(grad_value, grad_gate, x, in_proj), *grads,
             None if conv is None else grad_conv, None if scan is None else grad_scan,
             None, None, None, None,
         )  # fmt: skip
@@ -183,15 +187,33 @@ class _Leave(torch.autograd.Function):
     @no_type_check
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         y, out_proj = ctx.saved_tensors
-        grad = as_rows(grad)
-        return (grad @ out_proj).view_as(y), grad.t() @ as_rows(y)
+        grad = lines.as_rows(grad)
+        return (grad @ out_proj).view_as(y), grad.t() @ lines.as_rows(y)
 
 
-def is_short(x: Tensor) -> bool:
-    """Whether computing again would cost more time, that of launches, than it saves memory."""
-    return not torch.compiler.is_compiling() and x.shape[0] * x.shape[1] <= SHORT
+class _LeaveBoth(torch.autograd.Function):
+    """The mean of two out_proj's, of which the second adds to the first. In eager mode alone."""
 
+    @staticmethod
+    @no_type_check
+    def forward(along: Tensor, against: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        whole = lines.as_rows(along) @ first.t()
+        whole.addmm_(lines.as_rows(against), second.t(), beta=0.5, alpha=0.5)
+        return whole.view(*along.shape[:2], -1)
 
-def as_rows(x: Tensor) -> Tensor:
-    """(B, T, E) as a matrix."""
-    return x.flatten(0, 1)
+    @staticmethod
+    @no_type_check
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    @once_differentiable
+    @no_type_check
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        *ys, first, second = ctx.saved_tensors
+        grad = lines.as_rows(grad)
+        grads = [lines.product(grad, w, 0.5) for w in (first, second)]
+        return (
+            *(g.view_as(y) for g, y in zip(grads, ys, strict=True)),
+            *(lines.product(grad.t(), lines.as_rows(y), 0.5) for y in ys),
+        )

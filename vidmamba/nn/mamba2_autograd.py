@@ -12,7 +12,7 @@ import vidmamba.kernels.rms_norm
 import vidmamba.kernels.scan_inputs
 import vidmamba.kernels.ssd  # noqa: F401 (all four register their operators)
 from vidmamba.kernels.operators import apply, nearest
-from vidmamba.nn.mamba1_autograd import as_rows, is_short
+from vidmamba.nn.mamba1_lines import as_rows, is_short
 
 
 class Weights(NamedTuple):

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from vidmamba.kernels.mixer_step import mamba1_step
 from vidmamba.nn.mamba1_autograd import Weights, mamba1
 from vidmamba.nn.packing import check_videos
-from vidmamba.nn.streams import mean_of_both
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +71,7 @@ class CausalMixer(nn.Module):
     ) -> Float[Tensor, "B T D"]:
         """Mix whole videos; with ``offsets`` (V + 1,), V videos that lie packed in B = 1."""
         check_videos(x, offsets)
-        length = x.shape[1] if offsets is not None else _piece_length(x)
+        length = x.shape[1] if offsets is not None else piece_length(x)
         if length < x.shape[1]:
             return self._mix_in_pieces(x.split(length, dim=1))
         y, _ = self._mix(x, offsets=offsets, state=None, keep_state=False)
@@ -171,15 +170,16 @@ class Mamba1Mixer(CausalMixer):
     ) -> tuple[Tensor, MixerState]:
         conv, scan = state or (None, None)
         y, conv, scan = mamba1(
-            x, self._weights(), conv=conv, scan=scan, offsets=offsets, reverse=self.reverse,
+            x, self.weights(), conv=conv, scan=scan, offsets=offsets, reverse=self.reverse,
             keep_state=keep_state,
         )  # fmt: skip
         return y, MixerState(conv, scan)
 
     def _step(self, x: Tensor, state: MixerState) -> Tensor:
-        return mamba1_step(x, *state, *self._weights())
+        return mamba1_step(x, *state, *self.weights())
 
-    def _weights(self) -> Weights:
+    def weights(self) -> Weights:
+        """Return the parameters as kernels want them."""
         bias = self.conv1d.bias
         assert bias is not None
         return Weights(
@@ -188,22 +188,7 @@ class Mamba1Mixer(CausalMixer):
         )  # fmt: skip
 
 
-class Bidirectional(nn.Module):
-    """One mixer along time and one against it, averaged: every frame sees the whole video."""
-
-    def __init__(self, along: nn.Module, against: nn.Module) -> None:
-        super().__init__()
-        self.along = along
-        self.against = against
-
-    def forward(
-        self, x: Float[Tensor, "B T D"], *, offsets: Tensor | None = None
-    ) -> Float[Tensor, "B T D"]:
-        """Mix whole videos in both directions."""
-        return mean_of_both(self.along, self.against, x, offsets=offsets)
-
-
-def _piece_length(x: Tensor) -> int:
+def piece_length(x: Tensor) -> int:
     """How many frames of a batch are mixed at a time, where gradients are asked for."""
     videos, frames, _ = x.shape
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():

@@ -7,10 +7,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidmamba.nn.attention import AttentionConfig, WindowAttention
+from vidmamba.nn.bidirectional import Bidirectional
 from vidmamba.nn.block import BLOCKS, NormPlace
 from vidmamba.nn.coarse import Coarse
 from vidmamba.nn.mamba2 import Mamba2Config, Mamba2Mixer
-from vidmamba.nn.mixer import Bidirectional, Mamba1Mixer, MambaConfig, share_parameters
+from vidmamba.nn.mixer import Mamba1Mixer, MambaConfig, share_parameters
 from vidmamba.nn.rivals import DilatedConvolution, Recurrent
 
 MIXERS = {

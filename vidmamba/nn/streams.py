@@ -14,7 +14,19 @@ def mean_of_both(
     *,
     offsets: Tensor | None = None,
 ) -> Tensor:
-    """Return the mean of what two mixers make of x; on a GPU the second runs beside the first.
+    """Return the mean of what two mixers make of x, side by side."""
+    return side_by_side(first, second, lambda one, two: (one + two) / 2, x, offsets=offsets)
+
+
+def side_by_side(
+    first: Callable[..., Tensor],
+    second: Callable[..., Tensor],
+    join: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    *,
+    offsets: Tensor | None = None,
+) -> Tensor:
+    """Return what joins what two mixers make of x; on a GPU the second runs beside the first.
 
     So do their gradients, for autograd uses the streams of the forward pass. What is let go of on
     one stream is written to again by the one that owns it, who must have waited till then: the
@@ -27,7 +39,7 @@ def mean_of_both(
         or torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
     ):
-        return (first(x, offsets=offsets) + second(x, offsets=offsets)) / 2
+        return join(first(x, offsets=offsets), second(x, offsets=offsets))
     here, there = torch.cuda.current_stream(x.device), _second_stream(x.device)
     if torch.is_grad_enabled() and not x.requires_grad:
         for given in (x, offsets):
@@ -40,11 +52,11 @@ def mean_of_both(
         along = first(x, offsets=offsets)
     finally:  # a checkpoint ends what it computes again by an exception
         here.wait_stream(there)
-    mean = (along + beside) / 2
+    joined = join(along, beside)
     # in a graph nobody else uses the stream, which must end joined to the one that captures
     if not torch.cuda.is_current_stream_capturing():
         there.wait_stream(here)
-    return mean
+    return joined
 
 
 @cache
