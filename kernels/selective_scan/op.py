@@ -195,10 +195,15 @@ def _forward_on_cuda(
     # imported on first use: Triton is installed only where it can run
     from vidmamba.kernels.selective_scan.cuda import launch_forward
 
-    return launch_forward(
+    if wide := u.dtype == torch.float64:
+        u, delta, A, B, C, D, z, delta_bias, initial_state = _in_float32(
+            u, delta, A, B, C, D, z, delta_bias, initial_state
+        )
+    y, final, states = launch_forward(
         u, delta, A, B, C, D, z, delta_bias, initial_state, offsets,
         delta_softplus, reverse, keep_states,
     )  # fmt: skip
+    return y.double() if wide else y, final, states
 
 
 def _backward_on_cuda(
@@ -223,10 +228,20 @@ def _backward_on_cuda(
     # the last two are not the operator's, which changes nothing: `find_gradients` asks for them
     from vidmamba.kernels.selective_scan.cuda_backward import launch_backward
 
-    return launch_backward(
+    if wide := u.dtype == torch.float64:
+        grad_y, grad_final, u, delta, A, B, C, D, z, delta_bias, initial_state = _in_float32(
+            grad_y, grad_final, u, delta, A, B, C, D, z, delta_bias, initial_state
+        )
+    found = launch_backward(
         grad_y, grad_final, u, delta, A, B, C, D, z, delta_bias, initial_state, offsets, states,
         delta_softplus, reverse, spend, over,
     )  # fmt: skip
+    return [grad.double() for grad in found] if wide else found
+
+
+def _in_float32(*tensors: Tensor | None) -> list[Any]:
+    """What kernels are given of float64, as on the CPU; `selective_scan` asks the reference."""
+    return [None if t is None else t.float() for t in tensors]
 
 
 _forward = define("selective_scan", cpu=_forward_on_cpu, cuda=_forward_on_cuda, fake=_fake_forward)
@@ -242,7 +257,12 @@ def find_gradients(*arguments: Any, over: bool = False) -> list[Tensor]:
     _, _, u, *_ = arguments
     offsets, states, _, reverse = arguments[11:]
     found: list[Tensor]
-    if torch.compiler.is_compiling() or not u.is_cuda or nearest(u) is torch.ops.vidmamba:
+    if (
+        torch.compiler.is_compiling()
+        or not u.is_cuda
+        or u.dtype == torch.float64
+        or nearest(u) is torch.ops.vidmamba
+    ):
         found = nearest(u).selective_scan_backward(*arguments)
         return found
     spend = may_spend(u) and fit(states, u, offsets)

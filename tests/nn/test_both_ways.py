@@ -11,12 +11,8 @@ from vidmamba.nn import mixer as mixers
 from vidmamba.nn.bidirectional import Bidirectional
 from vidmamba.nn.mixer import Mamba1Mixer, MambaConfig, share_parameters
 
-# PyTorch's own: gradients meet at a leaf from two streams, and a product is the first thing that a
-# thread of autograd does
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:The AccumulateGrad node's stream"),
-    pytest.mark.filterwarnings("ignore:Attempting to run cuBLAS"),
-]
+# PyTorch's own, where a product is the first thing that a thread of autograd does
+pytestmark = pytest.mark.filterwarnings("ignore:Attempting to run cuBLAS")
 
 WIDTH = 24
 

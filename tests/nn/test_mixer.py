@@ -15,12 +15,8 @@ from vidmamba.nn.bidirectional import Bidirectional
 from vidmamba.nn.mamba2 import Mamba2Config, Mamba2Mixer
 from vidmamba.nn.mixer import Mamba1Mixer, MambaConfig
 
-# PyTorch's own: gradients meet at a leaf from two streams, and a product is the first thing that a
-# thread of autograd does
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:The AccumulateGrad node's stream"),
-    pytest.mark.filterwarnings("ignore:Attempting to run cuBLAS"),
-]
+# PyTorch's own, where a product is the first thing that a thread of autograd does
+pytestmark = pytest.mark.filterwarnings("ignore:Attempting to run cuBLAS")
 
 WIDTH = 24
 
@@ -229,6 +225,19 @@ def test_a_mixer_exports_with_any_number_of_frames(
     program = torch.export.export(mixer, example, dynamic_shapes={"x": {1: frames}})
     longer = torch.randn(1, 77, WIDTH)
     assert torch.equal(program.module()(longer), mixer(longer))
+
+
+def test_float64_gives_float64_as_exact_as_float32(device: torch.device) -> None:
+    mixer = Mamba1Mixer(WIDTH, MambaConfig()).to(device)
+    x = torch.randn(2, 40, WIDTH, device=device)
+    wide = copy.deepcopy(mixer).double()
+    found = []
+    for own, given in ((mixer, x), (wide, x.double())):
+        y = own(given)
+        found.append([y, *torch.autograd.grad(y.square().sum(), [*own.parameters()])])
+    for narrow, exact in zip(*found, strict=True):
+        assert exact.dtype == torch.float64
+        assert (narrow - exact).norm() < 1e-5 * exact.norm()
 
 
 def test_autocast_computes_in_bfloat16_and_gives_float32_gradients(device: torch.device) -> None:

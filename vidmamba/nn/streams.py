@@ -45,6 +45,8 @@ def side_by_side(
         for given in (x, offsets):
             if given is not None:
                 given.record_stream(there)  # no gradients of x are added up
+    if torch.is_grad_enabled() and x.requires_grad and x.is_leaf:
+        x = x.view_as(x)  # where the gradients of both streams meet: a leaf's come from one
     there.wait_stream(here)
     try:
         with torch.cuda.stream(there):
