@@ -220,7 +220,7 @@ def find_states(
     i, n = tl.arange(0, TILE), tl.arange(0, ROWS)
     real = d < channels
     h = load_states(p_state, n, columns, state_width, N, ROWS, NATIVE)
-    for tile in tl.static_range(ROOM):
+    for tile in tl.static_range(ROOM):  # chunks are whole segments, of no fewer tiles
         copy_tile(room, tile, aside, rows_from, False, True, ROOM)
     # the last slot is theirs if the segment has few tiles; if it has as many as there are slots,
     # sums over lanes pass through that slot first
