@@ -62,6 +62,8 @@ def _check(
     # checked here, not only by the annotations: past this line a wrong shape is a wild pointer
     if x.ndim != 3 or x.dtype not in DTYPES:
         raise ValueError(f"x must be floating-point (B, T, D), got {x.dtype} {[*x.shape]}")
+    if 0 in x.shape:
+        raise ValueError(f"x must have a shape (B, T, D) without zeros, got {[*x.shape]}")
     if activation not in (None, "silu"):
         raise ValueError(f"activation must be None or 'silu', got {activation!r}")
     videos, _, width = x.shape

@@ -123,6 +123,8 @@ def test_wrong_inputs_are_refused_with_their_values() -> None:
     x, weight = torch.rand(1, 6, 3), torch.rand(3, 4)
     with pytest.raises(ValueError, match=r"x must be .* got torch.float32 \[6, 3\]"):
         causal_conv1d(x[0], weight)
+    with pytest.raises(ValueError, match=r"without zeros, got \[1, 0, 3\]"):
+        causal_conv1d(x[:, :0], weight, return_final_state=True)
     with pytest.raises(ValueError, match=r"weight must be .* D=3 .* got \[4, 3\]"):
         causal_conv1d(x, weight.T)
     with pytest.raises(ValueError, match=r"weight must be .* K from 1 to 8, got \[3, 9\]"):
