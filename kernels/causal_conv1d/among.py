@@ -1,6 +1,6 @@
-"""The convolution as mixers want it: its results in parts, its gradients among others.
+"""The convolution as Mamba-2's mixer wants it: its results in parts, its gradients among others.
 
-Operators without gradients of their own, called between the lines of a mixer's; each saves the
+Operators without gradients of their own, called between the lines of that mixer's; each saves the
 launches that would cut results apart, or glue gradients together, before the next product.
 """
 
@@ -53,52 +53,49 @@ def _fake_apart(x: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
 
 
 def _among_on_cpu(
-    grad_y: Tensor,
-    grad_second: Tensor | None,
-    grad_third: Tensor | None,
+    grad_first: Tensor,
+    grad_second: Tensor,
+    grad_third: Tensor,
     grad_last: Tensor | None,
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     initial_state: Tensor | None,
     offsets: Tensor | None,
-    before: Tensor | None,
-    after: Tensor | None,
+    before: Tensor,
+    after: Tensor,
     silu: bool,
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the convolution's gradients, from those of one part or of three.
+    """Return the convolution's gradients, from those of its three parts.
 
     The gradients of x stand in the rows of a matrix between those that are ``before`` and
     ``after``, gradients of other results of the product that x is from.
     """
-    parts = [t for t in (grad_y, grad_second, grad_third) if t is not None]
-    whole = grad_y if len(parts) == 1 else torch.cat(parts, dim=-1)
+    whole = torch.cat([grad_first, grad_second, grad_third], dim=-1)
     given = (x, weight, bias, initial_state, offsets, silu, reverse)
-    grad_x, *others = backward_on_cpu(whole, grad_last, *given)
-    row = [t for t in (before, grad_x, after) if t is not None]
-    grad_weight, grad_bias, grad_state = others
-    return torch.cat(row, dim=-1).flatten(0, 1), grad_weight, grad_bias, grad_state
+    grad_x, grad_weight, grad_bias, grad_state = backward_on_cpu(whole, grad_last, *given)
+    row = torch.cat([before, grad_x, after], dim=-1)
+    return row.flatten(0, 1), grad_weight, grad_bias, grad_state
 
 
 def _among_on_cuda(*given: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     from vidmamba.kernels.causal_conv1d.kernel_backward import launch_conv_backward
 
-    grad_y, second, third, grad_last, *inputs, before, after, silu, reverse = given
+    first, second, third, grad_last, *inputs, before, after, silu, reverse = given
     grad_x, grad_weight, grad_bias, grad_state = launch_conv_backward(
-        grad_y, grad_last, *inputs, silu=silu, reverse=reverse,
-        apart=None if second is None or third is None else (second, third),
+        first, grad_last, *inputs, silu=silu, reverse=reverse, apart=(second, third),
         before=before, after=after,
     )  # fmt: skip
     return grad_x.flatten(0, 1), grad_weight, grad_bias, grad_state
 
 
 def _fake_among(*given: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    grad_y, _, _, grad_last, *inputs, before, after, silu, reverse = given
+    first, _, _, grad_last, *inputs, before, after, silu, reverse = given
     others = (*inputs, silu, reverse)
-    _, grad_weight, grad_bias, grad_state = fake_backward(grad_y, grad_last, *others)
+    _, grad_weight, grad_bias, grad_state = fake_backward(first, grad_last, *others)
     x = inputs[0]
-    width = sum(t.shape[2] for t in (before, x, after) if t is not None)
+    width = before.shape[2] + x.shape[2] + after.shape[2]
     rows = x.shape[0] * x.shape[1]
     return x.new_empty(rows, width), grad_weight, grad_bias, grad_state
 

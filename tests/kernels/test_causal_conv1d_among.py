@@ -66,13 +66,10 @@ def test_operators_cut_and_glue(packed: bool, device: torch.device) -> None:
     before, after = (torch.randn(1, 20, n, device=device) for n in (70, 4))
     whole = torch.cat(grads, dim=-1)
     plain = ops.causal_conv1d_backward(whole, None, *inputs, True, packed)
-    # as Mamba-2's mixer asks for them, and as Mamba-1's
-    for asked, left in ((grads, before), ([whole, None, None], None)):
-        among = ops.causal_conv1d_among(*asked, None, *inputs, left, after, True, packed)
-        row = [t for t in (left, plain[0], after) if t is not None]
-        assert torch.equal(among[0], torch.cat(row, dim=-1).flatten(0, 1))
-        for actual, expected in zip(among[1:], plain[1:], strict=True):
-            assert torch.equal(actual, expected)
+    among = ops.causal_conv1d_among(*grads, None, *inputs, before, after, True, packed)
+    row = torch.cat([before, plain[0], after], dim=-1)
+    for actual, expected in zip(among, (row.flatten(0, 1), *plain[1:]), strict=True):
+        assert torch.equal(actual, expected)
 
 
 def test_are_well_formed_operators(device: torch.device) -> None:

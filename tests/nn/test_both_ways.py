@@ -71,8 +71,11 @@ def test_both_ways_give_the_same_bits_however_often() -> None:
             assert torch.equal(again, before)
 
 
-def test_a_graph_that_is_kept_gives_its_gradients_twice() -> None:
-    mixer, x = make(), torch.randn(1, 40, WIDTH, requires_grad=True)
+def test_a_graph_that_is_kept_gives_its_gradients_twice(device: torch.device) -> None:
+    # on a GPU what is kept has the memory of gradients, once it is not asked for again
+    both = Mamba1Mixer(32, MambaConfig()), Mamba1Mixer(32, MambaConfig(), reverse=True)
+    mixer = Bidirectional(*both).to(device).bfloat16()
+    x = torch.randn(1, 64, 32, device=device, dtype=torch.bfloat16, requires_grad=True)
     y = mixer(x).square().sum()
     given = [x, *mixer.parameters()]
     first = torch.autograd.grad(y, given, retain_graph=True)
@@ -89,6 +92,27 @@ def test_who_watches_a_mixer_is_told() -> None:
     assert len(told) == 1
     assert not leave_together(y)
     torch.testing.assert_close(y, expected)
+
+
+def test_who_wraps_the_forward_of_a_mixer_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixer, x = make(), torch.randn(1, 9, WIDTH)
+    plain = mixer.along.forward
+    monkeypatch.setattr(mixer.along, "forward", lambda x, **how: 2 * plain(x, **how))
+    torch.testing.assert_close(mixer(x), alone(mixer, x))
+
+
+def test_hooks_on_all_modules_are_called_for_both_mixers() -> None:
+    mixer, x = make(), torch.randn(1, 9, WIDTH)
+    called: list[Any] = []
+    handle = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, *_: called.append(module)
+    )
+    try:
+        mixer(x)
+    finally:
+        handle.remove()
+    assert mixer.along in called
+    assert mixer.against in called
 
 
 def test_shared_parameters_get_the_gradients_of_both_ways() -> None:

@@ -3,6 +3,7 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook as has_any_global_hook
 
 from vidmamba.nn.mamba1_autograd import Weights, mean_of_mamba1
 from vidmamba.nn.mixer import Mamba1Mixer, piece_length
@@ -50,6 +51,7 @@ def _weights_of_both(
 
 
 def _is_watched(module: nn.Module) -> bool:
-    """Whether somebody wants to be told when it is called."""
+    """Whether somebody wants to be told when it is called, or has put a call of theirs there."""
     hooks = module._forward_hooks or module._forward_pre_hooks
-    return bool(hooks or module._backward_hooks or module._backward_pre_hooks)
+    hooks = hooks or module._backward_hooks or module._backward_pre_hooks
+    return bool(hooks or "forward" in vars(module) or has_any_global_hook())
