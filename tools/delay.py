@@ -3,12 +3,12 @@ r"""What waiting is worth: accuracy of causal models against how far they look a
 python tools/delay.py --config configs/50salads_mid_segmentation.yaml --out delay \
     --lookahead 0 4 16 64 --splits 1 2 3 4 5 --seeds 0 1 2
 
-For Mamba, a causal dilated TCN (MS-TCN's layers) and an LSTM, each in one direction: a frame is
-named when so many further frames have been seen. `all` is the same model in both directions, which
-waits for the whole video. Data, augmentation, optimiser, epochs and batches are the config's; every
-training and validation video is trained on for all epochs, and the test videos are scored once. A
-second call goes on, and begins anew where the config is another. Writes delay.png (matplotlib), and
-the figures as JSON to --json.
+For Mamba, a causal dilated TCN (MS-TCN's layers), an LSTM and windowed attention (ASFormer's kind),
+each in one direction: a frame is named when so many further frames have been seen. `all` is the
+same model in both directions, which waits for the whole video. Data, augmentation, optimiser,
+epochs and batches are the config's; every training and validation video is trained on for all
+epochs, and the test videos are scored once. A second call goes on, and begins anew where the config
+is another. Writes delay.png (matplotlib), and the figures as JSON to --json.
 """
 
 import argparse
@@ -34,6 +34,7 @@ from vidmamba.device import device_of
 from vidmamba.evaluation import evaluate_set
 from vidmamba.features.files import write_json
 from vidmamba.models.segmenter import SegmenterConfig
+from vidmamba.nn.attention import AttentionConfig
 from vidmamba.nn.stack import StackConfig
 from vidmamba.tasks.segmentation import make_task
 from vidmamba.training import seed_everything
@@ -42,10 +43,21 @@ MODELS: dict[str, dict[str, Any]] = {
     "Mamba": {"depth": 4, "pattern": "M"},
     "dilated TCN": {"depth": 10, "pattern": "C"},
     "LSTM": {"depth": 2, "pattern": "L"},
+    "windowed attention": {
+        "depth": 8,
+        "pattern": "AF",
+        # frames: at 15 a second, windows of three seconds to twenty
+        "attention": AttentionConfig(window=40, growth=2),
+    },
 }
 """What differs from the config's stack."""
 
-LOOKS = {"Mamba": ("o", "#0b5cad"), "dilated TCN": ("s", "#4d7c0f"), "LSTM": ("D", "#c2410c")}
+LOOKS = {
+    "Mamba": ("o", "#0b5cad"),
+    "dilated TCN": ("s", "#4d7c0f"),
+    "LSTM": ("D", "#c2410c"),
+    "windowed attention": ("^", "#7e5aa8"),
+}
 """Of each model's line: marker and colour."""
 
 METRICS = {"accuracy": "Acc", "edit": "Edit", "f1@50": "F1@50"}
