@@ -12,13 +12,15 @@ import inspect
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import torch
 import triton
 from torch import Tensor
+from triton.compiler import ASTSource
+from triton.runtime.cache import triton_key
 from triton.runtime.jit import JITFunction
 
 from vidmamba.kernels.replay.watch import STREAM, Address, Launch
@@ -32,10 +34,9 @@ WORKERS = 16
 
 
 class _Ahead(threading.local):
-    """What a thread compiles ahead, if it does."""
+    """What a thread compiles ahead, if it does: functions, in which forms, for which arguments."""
 
-    pool: ThreadPoolExecutor
-    compiling: dict[Any, Future[None]]
+    tasks: dict[tuple[Any, Any], tuple[Any, ...]]
 
 
 AHEAD = _Ahead()
@@ -44,14 +45,37 @@ AHEAD = _Ahead()
 @contextlib.contextmanager
 def compile_ahead() -> Iterator[None]:
     """Compile what would be launched, all at once, and launch nothing; wait at the end."""
-    with ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1)) as AHEAD.pool:
-        AHEAD.compiling, RUNNING.compiles_ahead = {}, True
+    with ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1)) as pool:
+        # for the keys of its cache Triton reads all of itself: every thread would, before one has
+        begun = pool.submit(triton_key)
+        AHEAD.tasks, RUNNING.compiles_ahead = {}, True
         try:
             yield
         finally:
-            RUNNING.compiles_ahead = False
-    for done in AHEAD.compiling.values():
+            tasks = [*AHEAD.tasks.items()]
+            AHEAD.tasks, RUNNING.compiles_ahead = {}, False
+        begun.result()
+        # the longest function first, as it takes longest
+        tasks.sort(key=lambda task: -len(task[0][0].src))
+        compiling = [pool.submit(function._load, *given) for (function, _), given in tasks]
+    for done in compiling:
         done.result()
+
+
+TURN = threading.Lock()
+"""Held while a function's lines are read, which is Python and so is for one thread at a time.
+
+The rest of a compiler's work is not: threads that read by turns would all come late to it.
+"""
+
+
+class _Source(ASTSource):  # type: ignore[misc]
+    """A function that Triton compiles."""
+
+    def make_ir(self, *how: Any, **named: Any) -> Any:
+        """Read its lines."""
+        with TURN:
+            return super().make_ir(*how, **named)
 
 
 class _Found(JITFunction):  # type: ignore[misc]
@@ -61,6 +85,12 @@ class _Found(JITFunction):  # type: ignore[misc]
         super().__init__(function, **how)
         self.binders: dict[tuple[tuple[Any, ...], ...], Any] = {}
         self.found: dict[tuple[Any, ...], Any] = {}
+
+    def create_binder(self) -> Any:
+        """Get ready for a device, as Triton does but for who reads the lines."""
+        ready = super().create_binder()
+        self.ASTSource = _Source
+        return ready
 
     def __getitem__(self, grid: tuple[int, ...]) -> Any:
         return partial(self.launch, grid)
@@ -75,10 +105,9 @@ class _Found(JITFunction):  # type: ignore[misc]
         form = (device, kinds, form, *kwargs.values())
         found = self.found.get(form)
         if RUNNING.compiles_ahead:
-            if found is None and (self, form) not in AHEAD.compiling:
+            if found is None and (self, form) not in AHEAD.tasks:
                 self.device_caches[device]  # made now: threads might make two
-                task = AHEAD.pool.submit(self._load, device, args, grid, kwargs)
-                AHEAD.compiling[self, form] = task
+                AHEAD.tasks[self, form] = device, args, grid, kwargs
             return
         watch = RUNNING.watch
         if found is None:

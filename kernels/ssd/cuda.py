@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vidmamba.kernels.sizes import cdiv
 from vidmamba.kernels.ssd.chunked import Inputs
-from vidmamba.kernels.ssd.job import STEPS_BLOCK, Job, States
+from vidmamba.kernels.ssd.job import Job, States
 from vidmamba.kernels.ssd.kernel_frame_grads import (
     frame_grads_kernel,
     gate_grads_kernel,
@@ -22,6 +22,7 @@ from vidmamba.kernels.ssd.kernel_projection_grads import (
 from vidmamba.kernels.ssd.plan import kept_size
 
 TOTALS_ROWS = 64
+HEADS_BLOCK = 16
 
 
 def launch_forward(
@@ -29,7 +30,7 @@ def launch_forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scan contiguous tensors: y like x, the last states, and what the backward pass wants."""
     x, skip = given.x, given.D is not None
-    job = Job(given, offsets, softplus, reverse)
+    job = Job(given, offsets, softplus, reverse, logs=True)
     kept = x.new_empty(kept_size(x, given.B, offsets, inner=keep), dtype=torch.float32)
     states, inner = job.split(kept, inner=keep)
     final = job.new_states(given.initial_state)
@@ -55,7 +56,7 @@ def launch_backward(
     """Return the gradients of the `Inputs`, None for those not given."""
     x, z = given.x, given.z
     grad_y = torch.zeros_like(x) if grad_y is None else grad_y
-    job = Job(given, offsets, softplus, reverse)
+    job = Job(given, offsets, softplus, reverse, logs=False)
     grad_x = torch.empty_like(x)
     grad_z = None if z is None else torch.empty_like(z)
     sums = job.sums.new_empty(2, *job.sums.shape)  # with y and with x
@@ -128,17 +129,17 @@ def _frame_grads(
     )  # fmt: skip
     grad_dt, parts = torch.empty_like(given.dt), new(3, chunks, heads)
     job.launch(
-        step_grads_kernel, "steps", (chunks, cdiv(heads, STEPS_BLOCK)),
+        step_grads_kernel, "steps", (chunks, cdiv(heads, HEADS_BLOCK)),
         given.A, job.steps, job.sums, *slopes, row_sums, state_sums, grad_dt, parts, *job.where,
-        SOFTPLUS=softplus, HAS_SKIP=skip, BLOCK=STEPS_BLOCK,
+        SOFTPLUS=softplus, HAS_SKIP=skip, BLOCK=HEADS_BLOCK,
     )  # fmt: skip
     grad_A = torch.empty_like(given.A)
     grad_bias, grad_D = (
         None if t is None else torch.empty_like(t) for t in (given.dt_bias, given.D)
     )
-    totals_kernel[(3, cdiv(heads, STEPS_BLOCK))](
+    totals_kernel[(3, cdiv(heads, HEADS_BLOCK))](
         parts, grad_A, grad_A if grad_bias is None else grad_bias,
         grad_A if grad_D is None else grad_D, chunks, heads, HAS_BIAS=grad_bias is not None,
-        HAS_SKIP=skip, ROWS=TOTALS_ROWS, BLOCK=STEPS_BLOCK, num_warps=4,
+        HAS_SKIP=skip, ROWS=TOTALS_ROWS, BLOCK=HEADS_BLOCK, num_warps=4,
     )  # fmt: skip
     return grad_dt, grad_A, grad_bias, grad_D

@@ -21,7 +21,7 @@ from vidmamba.kernels.ssd.kernel_states import (
 )
 from vidmamba.kernels.ssd.plan import PROGRAMS, Plan, plan
 
-STEPS_BLOCK = 16
+STEPS_BLOCK = 8
 CARRY_BLOCK = 512
 CARRY_AHEAD = 8
 TUNING: dict[str, dict[str, int]] = {
@@ -56,7 +56,9 @@ class Entered(NamedTuple):
 class Job:
     """What the kernels of one pass share."""
 
-    def __init__(self, given: Inputs, offsets: Tensor | None, softplus: bool, reverse: bool):
+    def __init__(
+        self, given: Inputs, offsets: Tensor | None, softplus: bool, reverse: bool, *, logs: bool
+    ) -> None:
         x, groups = given.x, given.B.shape[2]
         self.x, self.given, self.offsets = x, given, offsets
         self.plan = plan(x, given.B, offsets)
@@ -70,6 +72,8 @@ class Job:
             "NATIVE": x.is_cuda and torch.version.hip is None,
             "EARLY": begins_early(x.device),
             "PASS": begins_early(x.device),  # of the first launch, which itself begins in its turn
+            # softplus is never negative; float32 would see the rounding of one more logarithm
+            "LOGS": logs and softplus and self.plan.half,
             "HALF": self.plan.half,
             "H": heads,
             "G": groups,

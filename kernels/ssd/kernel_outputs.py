@@ -13,6 +13,7 @@ from vidmamba.kernels.ssd.kernel_tiles import (
     load_frames,
     load_half,
     locate,
+    log2,
     operand,
     operand_tile,
     prefetch_frames,
@@ -29,13 +30,14 @@ from vidmamba.kernels.ssd.kernel_tiles import (
 def outputs_kernel(
     x, z, D, rows, row_scales, steps, sums, states, scales, out, inner, inner_scales,
     table, T, chunks_a_video, chunks, heads_a_program, H, G, P: tl.constexpr, N: tl.constexpr,
-    KEEP: tl.constexpr, HAS_Z: tl.constexpr, HAS_SKIP: tl.constexpr, NATIVE: tl.constexpr,
-    EARLY: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr, HALF: tl.constexpr,
-    L: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr,
+    KEEP: tl.constexpr, HAS_Z: tl.constexpr, HAS_SKIP: tl.constexpr, LOGS: tl.constexpr,
+    NATIVE: tl.constexpr, EARLY: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr,
+    HALF: tl.constexpr, L: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """Write the outputs of a chunk for some heads of a group.
 
-    With KEEP, also what they are before skip and gate, as operands with a scale a frame.
+    With KEEP, also what they are before skip and gate, as operands with a scale a frame. With LOGS
+    the steps are what `steps_kernel` writes so.
     """
     chunk = tl.program_id(0)
     row, count, _, _, _ = locate(chunk, table, T, chunks_a_video, L, REVERSE, PACKED)
@@ -43,6 +45,9 @@ def outputs_kernel(
     group = first // (H // G)
     SUB: tl.constexpr = L // 2
     t = tl.arange(0, SUB)
+    prefetch_frames(x + first * P, row, count, H * P, NATIVE, REVERSE, L)
+    if HAS_Z:
+        prefetch_frames(z + first * P, row, count, H * P, NATIVE, REVERSE, L)
     c0, b0, c_scale0, b_scale0 = load_half(rows, row_scales, 0, chunk, chunks, group, G, L, BN)
     c1, b1, c_scale1, b_scale1 = load_half(rows, row_scales, 1, chunk, chunks, group, G, L, BN)
     scores00, scores10, scores11 = 0.0, 0.0, 0.0
@@ -71,9 +76,9 @@ def outputs_kernel(
         middle, scale = tl.load(sums + at * L + SUB - 1), tl.load(scales + at)
         gate = 0.0
         if HAS_Z:  # long before it is needed
-            gate = load_frames(p_z, row, t, count, H * P, P, BP, REVERSE)
-        weight = score(c0, b0, scores00, KEEP, HALF, NATIVE) * decays(log, CAUSAL, NATIVE, SUB)
-        weight *= (c_scale0 * b_scale0 * step)[None, :]
+            gate = load_frames(p_z, row, t, count, H * P, P, BP, REVERSE, LAST=True)
+        weight = score(c0, b0, scores00, KEEP, HALF, NATIVE)
+        weight *= shares(log, step, c_scale0 * b_scale0, LOGS, CAUSAL, NATIVE, SUB)
         if HAS_SKIP and not KEEP:
             # a frame's own weight: the output needs the skip nowhere else
             skip = tl.where(t[:, None] == t[None, :], tl.load(D + head).to(tl.float32), 0.0)
@@ -85,17 +90,20 @@ def outputs_kernel(
             KEEP, HAS_Z, HAS_SKIP, NATIVE, REVERSE, HALF, BP,
         )  # fmt: skip
 
-        until = c_scale1 * b_scale0 * exp2(middle - log, NATIVE) * step
+        if LOGS:
+            until = c_scale1 * b_scale0 * exp2(middle - step, NATIVE)
+        else:
+            until = c_scale1 * b_scale0 * exp2(middle - log, NATIVE) * step
         x1 = load_frames(p_x, row, t + SUB, count, H * P, P, BP, REVERSE)
         log, step = tl.load(p_log + SUB), tl.load(p_step + SUB)
         gate = 0.0
         if HAS_Z:  # long before it is needed
-            gate = load_frames(p_z, row, t + SUB, count, H * P, P, BP, REVERSE)
+            gate = load_frames(p_z, row, t + SUB, count, H * P, P, BP, REVERSE, LAST=True)
         y = product(c1, tl.trans(h)) * (exp2(middle, NATIVE) * scale * c_scale1)
         weight = score(c1, b0, scores10, KEEP, HALF, NATIVE) * until[None, :]
         y = add_product(weight, x0, y)
-        weight = score(c1, b1, scores11, KEEP, HALF, NATIVE) * decays(log, CAUSAL, NATIVE, SUB)
-        weight *= (c_scale1 * b_scale1 * step)[None, :]
+        weight = score(c1, b1, scores11, KEEP, HALF, NATIVE)
+        weight *= shares(log, step, c_scale1 * b_scale1, LOGS, CAUSAL, NATIVE, SUB)
         if HAS_SKIP and not KEEP:
             weight += skip
         y = add_product(weight, x1, y * exp2(log - middle, NATIVE)[:, None])
@@ -112,6 +120,18 @@ def causal(scores, CAUSAL: tl.constexpr, SUB: tl.constexpr):
         t = tl.arange(0, SUB)
         scores = tl.where(t[:, None] >= t[None, :], scores, 0.0)
     return scores
+
+
+@jit
+def shares(
+    log, step, scale, LOGS: tl.constexpr, CAUSAL: tl.constexpr, NATIVE: tl.constexpr,
+    SUB: tl.constexpr,
+):  # fmt: skip
+    """What frame j adds to later frames t (SUB, SUB), times C . B and a scale; see `decays`."""
+    if LOGS:
+        # one factor less for each pair of frames
+        return decays(log + log2(scale, NATIVE), step, CAUSAL, NATIVE, SUB)
+    return decays(log, log, CAUSAL, NATIVE, SUB) * (scale * step)[None, :]
 
 
 @jit

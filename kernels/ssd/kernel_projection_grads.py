@@ -58,13 +58,13 @@ def score_grads_kernel(
         )
         log, step = tl.load(p_log), tl.load(p_step) * x_scale0
         pairs = product(seen0, tl.trans(x0))
-        total00 += pairs * decays(log, False, NATIVE, SUB) * (scale0 * step)[None, :]
+        total00 += pairs * decays(log, log, False, NATIVE, SUB) * (scale0 * step)[None, :]
         until = exp2(middle - log, NATIVE) * step
         log, step = tl.load(p_log + SUB), tl.load(p_step + SUB) * x_scale1
         pairs = product(seen1, tl.trans(x0))
         total10 += pairs * (scale1 * exp2(log - middle, NATIVE))[:, None] * until[None, :]
         pairs = product(seen1, tl.trans(x1))
-        total11 += pairs * decays(log, False, NATIVE, SUB) * (scale1 * step)[None, :]
+        total11 += pairs * decays(log, log, False, NATIVE, SUB) * (scale1 * step)[None, :]
     part = out + (tl.program_id(1).to(tl.int64) * chunks + chunk) * (3 * SUB * SUB)
     part += t[:, None] * SUB + t[None, :]
     tl.store(part, total00)

@@ -19,6 +19,7 @@ from vidmamba.kernels.ssd.kernel_tiles import (
     keep_state,
     load_frames,
     locate,
+    log2,
     operand,
     operand_tile,
     pass_on,
@@ -33,12 +34,14 @@ from vidmamba.kernels.ssd.kernel_tiles import (
 def steps_kernel(
     dt, A, bias, steps, sums, table, T, chunks_a_video, H,
     HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, PRECISE: tl.constexpr, NATIVE: tl.constexpr,
-    PASS: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr, L: tl.constexpr,
-    BLOCK: tl.constexpr,
+    PASS: tl.constexpr, LOGS: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr,
+    L: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Write the steps, zero where no frame is, and their log-decays summed within each chunk.
 
-    Both (chunks, H, L), in the order of the scan.
+    Both (chunks, H, L), in the order of the scan. With LOGS, for steps that are not negative, not
+    the steps but those sums less the steps' logarithms: a frame's share in a later one is the
+    exponential of one difference.
     """
     pass_on(PASS)
     chunk = tl.program_id(0)
@@ -56,15 +59,19 @@ def steps_kernel(
     rate = tl.load(A + head, mask=real, other=0.0).to(tl.float32) * LOG2_E
     to = (chunk.to(tl.int64) * H + head[None, :]) * L + t[:, None]
     there = (t >= 0)[:, None] & real[None, :]
+    log = tl.cumsum(step * rate[None, :], axis=0)
+    if LOGS:
+        # the smallest number with all its bits stands for zero
+        step = log - log2(tl.maximum(step, 1.1754944e-38), NATIVE)
     tl.store(steps + to, step, mask=there)
-    tl.store(sums + to, tl.cumsum(step * rate[None, :], axis=0), mask=there)
+    tl.store(sums + to, log, mask=there)
 
 
 @jit
 def walk_kernel(
     frames, seen_scales, rows, steps, sums, given, states, scales, lefts, last_states, ends, marks,
     ended, table, T, chunks_a_video, chunks, length, H, G, P: tl.constexpr, N: tl.constexpr,
-    GRADIENT: tl.constexpr, HAS_GIVEN: tl.constexpr, EARLY: tl.constexpr,
+    GRADIENT: tl.constexpr, HAS_GIVEN: tl.constexpr, LOGS: tl.constexpr, EARLY: tl.constexpr,
     NATIVE: tl.constexpr, REVERSE: tl.constexpr, PACKED: tl.constexpr, HALF: tl.constexpr,
     L: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
@@ -94,11 +101,14 @@ def walk_kernel(
         p_video = (video.to(tl.int64) * H + head) * (P * N)
         b = load_frames(rows + group * N, row, t, count, G * N, N, BN, REVERSE)
         value = load_frames(frames + head * P, row, t, count, H * P, P, BP, REVERSE)
-        log, end = tl.load(sums + at * L + t), tl.load(sums + at * L + L - 1)
+        end = tl.load(sums + at * L + L - 1)
         if GRADIENT:
+            log = tl.load(sums + at * L + t)
             weight = tl.load(seen_scales + at * 2 + t // (L // 2)) * exp2(log, NATIVE)
+        elif LOGS:
+            weight = exp2(end - tl.load(steps + at * L + t), NATIVE)
         else:
-            weight = tl.load(steps + at * L + t) * exp2(end - log, NATIVE)
+            weight = tl.load(steps + at * L + t) * exp2(end - tl.load(sums + at * L + t), NATIVE)
         after = tl.maximum(tl.minimum(chunk + (-1 if GRADIENT else 1), chunks - 1), 0)
         row, count, _, _, _ = locate(after, table, T, chunks_a_video, L, REVERSE, PACKED)
         prefetch_frames(frames + head * P, row, count, H * P, NATIVE, REVERSE, L)
@@ -239,16 +249,20 @@ def carried_kernel(
     tile = operand_tile(BP, BN)
     # the walk has ended: the launch ahead waited for it
     left, scale = exp2(tl.load(lefts + at), NATIVE), tl.load(scales + at)
-    some = tile < tl.where((left > 0) & (scale > 0), BP * BN, 0)
-    h = tl.load(states + at * (BP * BN) + tile, mask=some, other=0.0)
+    # what is most likely added to; more would be in the way of what the chain still loads
+    soon = (left > 1e-6) & (scale > 0)
+    p_state = states + at * (BP * BN) + tile
+    h = tl.load(p_state, mask=tile < tl.where(soon, BP * BN, 0), other=0.0)
     wait(EARLY)
     pass_on(EARLY)
     share = left * tl.load(entered_scales + in_segment)
     # else nothing is added: numbers, each below two of its scale, that an operand's bits end above
     if floor(share) * (134217728.0 if HALF else 1.0) > (scale if HALF else 0.0):
+        if not soon:
+            h = tl.load(p_state)
         more = tl.load(entered + in_segment * (BP * BN) + tile).to(tl.float32)
         # a scale for both, without looking at the numbers again
         both = tl.maximum(scale, floor(share))
         total = h.to(tl.float32) * (scale / both) + more * (share / both)
-        tl.store(states + at * (BP * BN) + tile, operand(total, HALF))
+        tl.store(p_state, operand(total, HALF))
         tl.store(scales + at, both)

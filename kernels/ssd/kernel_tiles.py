@@ -70,15 +70,20 @@ def locate(
 
 @jit
 def load_frames(
-    p, row, t, count, stride, WIDTH: tl.constexpr, BLOCK: tl.constexpr, REVERSE: tl.constexpr
+    p, row, t, count, stride, WIDTH: tl.constexpr, BLOCK: tl.constexpr, REVERSE: tl.constexpr,
+    LAST: tl.constexpr = False,
 ):  # fmt: skip
-    """Frames t of a chunk (t, BLOCK), WIDTH numbers each, zero where there are none."""
+    """Frames t of a chunk (t, BLOCK), WIDTH numbers each, zero where there are none.
+
+    With LAST, nobody reads them again: they need not stay in the cache.
+    """
     i = tl.arange(0, BLOCK)
     at = (-t if REVERSE else t)[:, None] * stride + i[None, :]
     here = (t < count)[:, None]
     if WIDTH < BLOCK:
         here &= (i < WIDTH)[None, :]
-    return tl.load(p + row * stride + at, mask=here, other=0.0)
+    evict: tl.constexpr = "evict_first" if LAST else ""
+    return tl.load(p + row * stride + at, mask=here, other=0.0, eviction_policy=evict)
 
 
 @jit
@@ -184,6 +189,16 @@ def power(x):
 
 
 @jit
+def log2(x, NATIVE: tl.constexpr):
+    """The binary logarithm, to 2e-7, in one instruction where there is one."""
+    if NATIVE:
+        return tl.inline_asm_elementwise(
+            "lg2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
+        )
+    return tl.log2(x)
+
+
+@jit
 def halve_rows(x, HALF: tl.constexpr):
     """The rows as operands with a scale each: 11 bits of all above a 30,000th of the largest."""
     if HALF:
@@ -262,13 +277,14 @@ def load_half(rows, scales, half, chunk, chunks, group, G, L: tl.constexpr, BN: 
 
 
 @jit
-def decays(log, MASKED: tl.constexpr, NATIVE: tl.constexpr, SUB: tl.constexpr):
+def decays(log, other, MASKED: tl.constexpr, NATIVE: tl.constexpr, SUB: tl.constexpr):
     """How much of frame j is left at frame t (SUB, SUB): zero for later ones.
 
-    With MASKED any finite number for later ones, as they will be multiplied by zero.
+    `other` is `log` again, less the logarithm of what each frame j shall be multiplied by. With
+    MASKED any finite number for later ones, as they will be multiplied by zero.
     """
     t = tl.arange(0, SUB)
-    decay = log[:, None] - log[None, :]
+    decay = log[:, None] - other[None, :]
     if MASKED:
         return exp2(tl.minimum(decay, 127.99), NATIVE)
     return exp2(tl.where(t[:, None] >= t[None, :], decay, float("-inf")), NATIVE)

@@ -1,14 +1,17 @@
 """What stands between a call and a kernel's launch, where no GPU is needed to try it."""
 
 import gc
+import time
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 import triton
 from torch import Tensor
+from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 from vidmamba.kernels import jit, operators
@@ -108,6 +111,58 @@ def test_what_is_compiled_ahead_is_launched_by_nobody(fake: Triton) -> None:
     assert fake.compiled == [True, True]
     assert not fake.launches
     assert not RUNNING.compiles_ahead
+
+
+def test_all_of_triton_is_read_for_its_keys_before_threads_ask(
+    fake: Triton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function, x, read = _Found(kernel), torch.zeros(64), []
+
+    def key() -> str:
+        time.sleep(0.05)
+        read.append([*fake.compiled])
+        return ""
+
+    monkeypatch.setattr(jit, "triton_key", key)
+    with compile_ahead():
+        for taps in range(4):
+            function[(1,)](x, None, 32, 5, taps)
+    assert read == [[]]
+    assert fake.compiled == [True] * 4
+
+
+def test_the_longest_function_is_compiled_first(
+    fake: Triton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(x: Any) -> None: ...
+
+    order: list[str] = []
+    monkeypatch.setattr(jit, "WORKERS", 1)
+    monkeypatch.setattr(_Found, "_load", lambda function, *_: order.append(function.__name__))
+    with compile_ahead():
+        _Found(short)[(1,)](torch.zeros(64))
+        _Found(kernel)[(1,)](torch.zeros(64), None, 32, 5, 4)
+    assert order == ["kernel", "short"]
+
+
+def test_the_lines_of_functions_are_read_by_one_thread_at_a_time(
+    fake: Triton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, at_once = [], []
+
+    def read(source: Any) -> None:
+        reading.append(source)
+        at_once.append(len(reading))
+        time.sleep(0.01)
+        reading.remove(source)
+
+    function = _Found(kernel)
+    function.create_binder()
+    monkeypatch.setattr(ASTSource, "make_ir", read)
+    sources = [object.__new__(function.ASTSource) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda source: source.make_ir(), sources))
+    assert at_once == [1] * 4
 
 
 def test_a_first_launch_compiles_what_its_call_and_the_gradients_launch(fake: Triton) -> None:

@@ -141,6 +141,24 @@ def test_what_enters_a_segment_may_be_far_larger_or_smaller_than_what_it_adds(
         assert (ours.double() - exactly).norm() < rounding * exactly.norm()
 
 
+def test_what_enters_a_segment_counts_however_little_of_it_is_left() -> None:
+    drawn = draw((1, 160, 2, 16, 1, 16), 1, torch.bfloat16)
+    drawn["A"][:] = -0.7  # a chunk leaves some 1e-8
+    drawn["initial_state"] *= 1e20
+    part = slice(96, 128)  # the second chunk of the second segment
+    exact: Any = {n: t.double() for n, t in drawn.items()}
+    alone, _ = ssd_reference(**exact | {"initial_state": None}, dt_softplus=True)
+    both, _ = ssd_reference(**exact, dt_softplus=True)
+    # as much of it as of what the segment itself has added
+    drawn["initial_state"] *= alone[:, part].norm() / (both - alone)[:, part].norm()
+    exact["initial_state"] = drawn["initial_state"].double()
+    y64, _ = ssd_reference(**exact, dt_softplus=True)
+    given = Inputs(**{n: t.to(DEVICE) for n, t in drawn.items()})
+    y, _, _ = launch_forward(given, None, True, False, keep=False)
+    error = (y[:, part].double().cpu() - y64[:, part]).norm()
+    assert error < float(torch.finfo(torch.bfloat16).eps) * y64[:, part].norm()
+
+
 def test_no_frame_need_be_near_one() -> None:
     # videos of several segments, of which a later one's first chunk has nothing of its own
     drawn = draw((1, 160, 2, 16, 1, 16), 1, torch.bfloat16)
@@ -154,3 +172,17 @@ def test_no_frame_need_be_near_one() -> None:
         y, _, _ = launch_forward(given, None, True, False, keep=keep)
         rounding = float(torch.finfo(torch.bfloat16).eps)
         assert (y.double().cpu() - y64).norm() < rounding * y64.norm()
+
+
+def test_frames_whose_steps_vanish_add_nothing_and_forget_nothing() -> None:
+    drawn = draw((1, 80, 2, 16, 1, 16), 1, torch.bfloat16)
+    drawn["A"] *= 0.02
+    drawn["dt"][:, 20:50] = -200  # softplus is zero there, as is no number's exponential
+    exact: Any = {n: t.double() for n, t in drawn.items()}
+    y64, final64 = ssd_reference(**exact, dt_softplus=True)
+    given = Inputs(**{n: t.to(DEVICE) for n, t in drawn.items()})
+    rounding = float(torch.finfo(torch.bfloat16).eps)
+    for keep in (False, True):
+        y, final, _ = launch_forward(given, None, True, False, keep=keep)
+        for ours, exactly in ((y[:, 20:50], y64[:, 20:50]), (y, y64), (final, final64)):
+            assert (ours.double().cpu() - exactly).norm() < rounding * exactly.norm()
