@@ -241,6 +241,11 @@ class Block:
         source = thread ^ lanes if kinds[2] == "bfly" else thread // 32 * 32 + lanes
         self._set(to, self._get(a, "b32")[source])
 
+    def _redux(self, kinds: list[str], to: str, a: str, _: str) -> None:
+        assert kinds[2] == "min"
+        of_warps = self._get(a, kinds[-1]).reshape(-1, 32)
+        self._set(to, np.repeat(of_warps.min(1), 32))
+
     def _bar(self, *_: Any) -> None:
         self.barriers += 1
 
