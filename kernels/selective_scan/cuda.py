@@ -47,12 +47,13 @@ def launch_forward(
         setting.table, u.shape[1], channels, channels, width, chunks.frames,
         setting.chunks_a_video,
     )  # fmt: skip
+    options = one_pass(setting, u, delta, given(z, u))
     blocks = width // BLOCK
     grid = (total * blocks,)
     bias = given(delta_bias, u)
     chunk_ends_kernel[grid](
         u, delta, setting.rates, setting.projections[0], u, bias, ends, sums, *sizes, num_states,
-        blocks, ends.stride(0), HAS_Z=False, BACKWARD=False, **one_pass(setting, channels),
+        blocks, ends.stride(0), HAS_Z=False, BACKWARD=False, **options,
     )  # fmt: skip
     final = u.new_empty(videos, channels, num_states, dtype=torch.float32)
     initial = states_in(initial_state, width)
@@ -64,6 +65,6 @@ def launch_forward(
         given(z, u), bias, ends, states, y, *sizes, span, kept // (total if packed else videos),
         num_states, blocks,
         HAS_SKIP=D is not None, HAS_Z=z is not None, KEEP=keep_states,
-        **one_pass(setting, channels),
+        **options,
     )  # fmt: skip
     return y, final, states

@@ -18,6 +18,7 @@ from vidmamba.kernels.selective_scan.setting import (
     PROJECTION_TILE,
     Setting,
     combine,
+    copied,
     early,
     given,
     one_pass,
@@ -142,7 +143,7 @@ def _find_gradients_of_ends(
         grad_y, delta, setting.rates, setting.projections[1], given(z, u), given(bias, u),
         room.rows, room.sums, setting.table, u.shape[1], channels, channels, width, frames,
         setting.chunks_a_video, num_states, blocks, room.rows.stride(0), HAS_Z=z is not None,
-        BACKWARD=True, **one_pass(setting, channels),
+        BACKWARD=True, **one_pass(setting, grad_y, delta, given(z, delta)),
     )  # fmt: skip
     combine(setting, room.rows, room.sums, last, grad_initial, channels, True)
 
@@ -163,6 +164,8 @@ def _walk(
     u, delta, _, _, _, skip, z, bias = tensors
     segments = kept // (total if setting.options["PACKED"] else videos)
     _, slots, blocks, _, _ = room.parts.shape
+    even = channels % BLOCK == 0
+    wide = copied(grad_y, u, delta, given(z, u), grads.u, grads.delta, given(grads.z, u))
     gradients_kernel[(len(room.scratch),)](
         grad_y, u, delta, setting.rates, setting.projections[0], setting.projections[1],
         given(skip, u), given(z, u), given(bias, u), states, room.rows, room.scratch, grads.u,
@@ -170,8 +173,9 @@ def _walk(
         u.shape[1], channels, channels, width, frames, setting.chunks_a_video, segments, total,
         len(setting.rates), span, plan.per, blocks, slots, room.scratch.shape[1], states.shape[2],
         **setting.options, HAS_SKIP=skip is not None, HAS_Z=z is not None,
-        EVEN=channels % BLOCK == 0, BLOCK=BLOCK, ROWS=setting.rows, TOGETHER=plan.together,
-        ROOM=_count_slots(setting), EXACT=u.dtype != torch.bfloat16, **WARP,
+        EVEN=even, BLOCK=BLOCK, ROWS=setting.rows, TOGETHER=plan.together,
+        ROOM=_count_slots(setting), EXACT=u.dtype != torch.bfloat16,
+        COPIED=even and wide and u.itemsize == 2 and _count_slots(setting) > 0, **WARP,
     )  # fmt: skip
 
 

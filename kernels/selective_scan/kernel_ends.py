@@ -10,19 +10,20 @@ from vidmamba.kernels.selective_scan.kernel import (
     are_inside,
     exp2,
     jit,
-    load_raw,
     load_row,
     locate,
-    place,
     row_of,
     sigmoid,
     sized,
     store_states,
     wait,
 )
+from vidmamba.kernels.selective_scan.kernel_inputs import fetch_inputs, find_inputs, read_input
 from vidmamba.kernels.selective_scan.kernel_memory import load, store
 from vidmamba.kernels.selective_scan.kernel_rows import (
     await_rows,
+    close_fetch,
+    count_ahead,
     fetch_rows,
     find_rows,
     find_tile,
@@ -39,7 +40,7 @@ def chunk_ends_kernel(
     values, delta, a, rows, z, bias, ends, sums, table, T, D, channels, width, frames,
     chunks_a_video, N: tl.constexpr, blocks, end_plane,
     HAS_Z: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr,
-    PACKED: tl.constexpr, EVEN: tl.constexpr, WHOLE: tl.constexpr, BACKWARD: tl.constexpr,
+    PACKED: tl.constexpr, COPIED: tl.constexpr, WHOLE: tl.constexpr, BACKWARD: tl.constexpr,
     TILE: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
     NATIVE: tl.constexpr, PRECISE: tl.constexpr,
     EARLY: tl.constexpr,
@@ -52,16 +53,23 @@ def chunk_ends_kernel(
     """
     wait(EARLY)
     chunk = tl.program_id(0) // blocks
-    d = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
-    real = d < channels
+    first = tl.program_id(0) % blocks * BLOCK
     row, count = locate(chunk, table, T, chunks_a_video, frames, REVERSE, PACKED)
     if count <= 0:
         return
     n, lane = tl.arange(0, SLICE), tl.arange(0, BLOCK)
     # the order of the walk
     i = tl.arange(0, TILE) if BACKWARD else TILE - 1 - tl.arange(0, TILE)
+    d, real, last_tile = first + lane, first + lane < channels, (count - 1) // TILE
     p_values, p_delta, p_z = values + row * D, delta + row * D, z + row * D
     p_rows = rows + chunk.to(tl.int64) * frames * ROWS
+    inputs, room = find_inputs(values, TILE, COPIED), find_rows(1, TILE, ROWS, NATIVE)
+    AHEAD: tl.constexpr = count_ahead(ROWS)
+    for number in tl.static_range(AHEAD):
+        fetch_tile(
+            inputs, room, p_delta, p_values, p_z, p_rows, number, last_tile, count, first, D, lane,
+            TILE, ROWS, HAS_Z, BACKWARD, REVERSE, WHOLE, COPIED, NATIVE,
+        )  # fmt: skip
     shift = load_row(bias, d, real, HAS_BIAS, NATIVE)
     reach: tl.constexpr = REACH if PRECISE else REACH_OF_HALF
     rates, slowest, found, slowest_of_all = (), (), (), -1e30
@@ -72,30 +80,28 @@ def chunk_ends_kernel(
         rates, found = rates + (rate,), found + (rate * 0.0,)  # noqa: RUF005
         slowest = slowest + (tl.max(tl.max(rate, axis=0), axis=0),)  # noqa: RUF005
         slowest_of_all = tl.maximum(slowest_of_all, slowest[k])
-    total = d * 0.0
-    last_tile = (count - 1) // TILE
-    room = find_rows(1, TILE, ROWS, NATIVE)
-    begin = 0 if BACKWARD else last_tile * TILE
-    fetch_rows(room, 0, p_rows, begin, True, 1, TILE, ROWS, NATIVE)
-    at = place(begin, i, count, d, D, REVERSE, WHOLE)
-    raw_ahead, value_ahead = (
-        load_raw(p_delta, at, real, EVEN, NATIVE),
-        load_raw(p_values, at, real, EVEN, NATIVE),
-    )
-    gate_ahead = load_raw(p_z, at, real, EVEN, NATIVE) if HAS_Z else value_ahead
-    walked, nearest = 0, 0.0
+    total, walked, nearest = lane * 0.0, 0, 0.0
     while walked <= last_tile and (not SOFTPLUS or nearest * slowest_of_all > reach):
-        tile = walked if BACKWARD else last_tile - walked
-        t = tile * TILE
-        raw, x = raw_ahead.to(tl.float32), value_ahead.to(tl.float32)
-        gate = gate_ahead.to(tl.float32)
-        at = place(t + (TILE if BACKWARD else -TILE), i, count, d, D, REVERSE, WHOLE)
-        raw_ahead = load_raw(p_delta, at, real, EVEN, NATIVE)
-        value_ahead = load_raw(p_values, at, real, EVEN, NATIVE)
-        gate_ahead = load_raw(p_z, at, real, EVEN, NATIVE) if HAS_Z else value_ahead
-        there = are_inside(t, i, count, WHOLE)
-        step = sized(raw, shift, there, SOFTPLUS, NATIVE, PRECISE)
+        t = (walked if BACKWARD else last_tile - walked) * TILE
+        await_rows(room, AHEAD - 1, NATIVE)
+        raw = read_input(
+            inputs, 0, p_delta, t, i, count, d, D, channels, lane, TILE, REVERSE, WHOLE, COPIED,
+            NATIVE,
+        )  # fmt: skip
+        x = read_input(
+            inputs, 1, p_values, t, i, count, d, D, channels, lane, TILE, REVERSE, WHOLE, COPIED,
+            NATIVE,
+        )  # fmt: skip
+        fetch_tile(
+            inputs, room, p_delta, p_values, p_z, p_rows, walked + AHEAD, last_tile, count, first,
+            D, lane, TILE, ROWS, HAS_Z, BACKWARD, REVERSE, WHOLE, COPIED, NATIVE,
+        )  # fmt: skip
+        step = sized(raw, shift, are_inside(t, i, count, WHOLE), SOFTPLUS, NATIVE, PRECISE)
         if HAS_Z:
+            gate = read_input(
+                inputs, 2, p_z, t, i, count, d, D, channels, lane, TILE, REVERSE, WHOLE, COPIED,
+                NATIVE,
+            )  # fmt: skip
             x *= gate * sigmoid(gate, NATIVE)
         if not BACKWARD:
             x *= step
@@ -104,10 +110,7 @@ def chunk_ends_kernel(
             after = total + row_of(step, i, r if BACKWARD else TILE - 1 - r)
             spans = spans + (after if BACKWARD else total,)  # noqa: RUF005
             total = after
-        await_rows(room, NATIVE)
-        following = tl.maximum(tile + (1 if BACKWARD else -1), 0) * TILE
-        fetch_rows(room, 0, p_rows, following, walked < last_tile, 1, TILE, ROWS, NATIVE)
-        at_rows = find_tile(room, 0, p_rows, tile * TILE, 1, TILE, ROWS, NATIVE)
+        at_rows = find_tile(room, 0, p_rows, t, 1, TILE, ROWS, NATIVE)
         walked_on = ()
         for k in tl.static_range(ROWS // SLICE):
             end = found[k]
@@ -118,10 +121,29 @@ def chunk_ends_kernel(
                     decay = exp2(spans[r][None, :] * rates[k], NATIVE)
                     end += decay * (row_of(x, i, q)[None, :] * row_q)
             walked_on = walked_on + (end,)  # noqa: RUF005
-        found = walked_on
-        nearest, walked = tl.min(total, axis=0), walked + 1
-    await_rows(room, NATIVE)
+        found, walked = walked_on, walked + 1
+        # of numbers that are not negative, bits have the order, and one instruction the least
+        nearest = tl.min(total.to(tl.int32, bitcast=True), axis=0).to(tl.float32, bitcast=True)
+    await_rows(room, 0, NATIVE)
     for k in tl.static_range(ROWS // SLICE):
         p_end = ends + chunk.to(tl.int64) * end_plane
         store_states(p_end, found[k], n + k * SLICE, d, width, N, NATIVE)
     store(sums + chunk.to(tl.int64) * width, d, total, d >= 0, NATIVE)
+
+
+@jit
+def fetch_tile(
+    inputs, room, p_delta, p_values, p_z, p_rows, number, last_tile, count, first, D, lane,
+    TILE: tl.constexpr, ROWS: tl.constexpr, HAS_Z: tl.constexpr,
+    BACKWARD: tl.constexpr, REVERSE: tl.constexpr, WHOLE: tl.constexpr, COPIED: tl.constexpr,
+    NATIVE: tl.constexpr,
+):  # fmt: skip
+    """Start to copy a tile's inputs and rows, by its number in the walk, if there is one."""
+    wanted = number <= last_tile
+    t = tl.maximum(tl.minimum(number if BACKWARD else last_tile - number, last_tile), 0) * TILE
+    fetch_inputs(
+        inputs, p_delta, p_values, p_z, t, wanted, count, first, D, lane, TILE, HAS_Z, REVERSE,
+        WHOLE, COPIED,
+    )  # fmt: skip
+    fetch_rows(room, 0, p_rows, t, wanted, 1, TILE, ROWS, NATIVE)
+    close_fetch(room, NATIVE)

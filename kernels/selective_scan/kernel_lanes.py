@@ -158,8 +158,16 @@ def put_pair(p, x, y):
 
 @jit
 def warm(p):
-    """Ask for the 64 bytes from each lane's address, to be in the L2 cache when they are loaded."""
+    """Ask for what lies at each lane's address, to be in the L2 cache when it is loaded."""
     tl.inline_asm_elementwise(
-        "prefetch.global.L2 [$1]; prefetch.global.L2 [$1+32]; mov.u32 $0, 0;", "=r,l",
+        "prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l",
         [p.to(tl.int64)], dtype=tl.int32, is_pure=False, pack=1,
     )  # fmt: skip
+
+
+@jit
+def once_if(wanted):
+    """Once or not at all, of which the compiler knows nothing."""
+    return tl.inline_asm_elementwise(
+        "mov.b32 $0, $1;", "=r,r", [tl.where(wanted, 1, 0)], dtype=tl.int32, is_pure=True, pack=1
+    )

@@ -86,3 +86,20 @@ def store(p, at, x, there, NATIVE: tl.constexpr):
         )  # fmt: skip
     else:
         tl.store(p + at, x, mask=there)
+
+
+@triton.constexpr_function
+def write_load_shared(bits):
+    """PTX: the number at an address of shared memory."""
+    return f"ld.shared.{'f32' if bits == 32 else 'b16'} $0, [$1];"
+
+
+@jit
+def load_shared(at, rows, lane, p):
+    """Rows of 32 numbers of p's kind that lie at an address of shared memory, a column a lane."""
+    BITS: tl.constexpr = p.dtype.element_ty.primitive_bitwidth
+    return tl.inline_asm_elementwise(
+        write_load_shared(BITS), "=" + kind_of(BITS) + ",r",
+        [(at + lane * (BITS // 8))[None, :] + rows[:, None] * (BITS * 4)],
+        dtype=p.dtype.element_ty, is_pure=False, pack=1,
+    )  # fmt: skip

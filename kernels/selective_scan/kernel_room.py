@@ -59,10 +59,11 @@ SET_ASIDE_OPERANDS = tl.constexpr(_take("=r", "fl"))
 
 
 @jit
-def find_room(scratch, ROOM: tl.constexpr):
+def find_room(scratch, ROOM: tl.constexpr, COPIED: tl.constexpr):
     """The room of this program: an address of shared memory, or a pointer to memory."""
     if ROOM:
-        SIZE: tl.constexpr = (ROOM + 3) * (ROOM_ROWS * 128) + ROOM * SLOT + 1024
+        FRAMES: tl.constexpr = 1536 if COPIED else 1024
+        SIZE: tl.constexpr = (ROOM + 3) * (ROOM_ROWS * 128) + ROOM * SLOT + FRAMES
         room = reserve(SIZE)
     else:
         room = scratch
@@ -159,7 +160,7 @@ def _write_copy() -> str:
             for i in range(0, _ROOM_ROWS * 128, 512)
         ),
         "mad.lo.u32 to, lane, 16, $3; @q cp.async.cg.shared.global [to], [$4], 16;",
-        "cp.async.commit_group; mov.u32 $0, to; }",
+        "mov.u32 $0, to; }",
     ]
     return "\n".join(lines)
 

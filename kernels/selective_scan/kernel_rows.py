@@ -43,6 +43,12 @@ def write_copy(size):
     return "\n".join(lines)
 
 
+@triton.constexpr_function
+def count_ahead(rows):
+    """Tiles that are on their way while one is worked on; of many states there is room for one."""
+    return 2 if rows <= 16 else 1
+
+
 @jit
 def reserve(SIZE: tl.constexpr):
     """The address of so many bytes of the program's own shared memory."""
@@ -60,19 +66,22 @@ def start_copy(to, p, wanted, SIZE: tl.constexpr):
     )  # fmt: skip
 
 
-@jit
-def await_copies(to):
-    """Wait until all copies are there, for all lanes of the warp."""
-    tl.inline_asm_elementwise(
-        "cp.async.wait_all; bar.warp.sync 0xffffffff; mov.u32 $0, $1;", "=r,r", [to],
-        dtype=tl.int32, is_pure=False, pack=1,
-    )  # fmt: skip
+@triton.constexpr_function
+def write_wait(groups):
+    """PTX: wait until all copies but those started last are there, for all lanes of the warp."""
+    return f"cp.async.wait_group {groups}; bar.warp.sync 0xffffffff; mov.u32 $0, $1;"
+
+
+@triton.constexpr_function
+def count_slots(rows):
+    """Tiles that are held of so many states: that being worked on, and those ahead."""
+    return 4 if rows <= 16 else 2
 
 
 @jit
 def find_rows(COUNT: tl.constexpr, TILE: tl.constexpr, ROWS: tl.constexpr, NATIVE: tl.constexpr):
-    """Shared memory for the rows of two tiles, of COUNT projections."""
-    return reserve(2 * COUNT * TILE * ROWS * 4) if NATIVE else 0
+    """Shared memory for the rows of a tile and those ahead, of COUNT projections."""
+    return reserve(count_slots(ROWS) * COUNT * TILE * ROWS * 4) if NATIVE else 0
 
 
 @jit
@@ -85,15 +94,27 @@ def fetch_rows(
     No program may end with a copy on its way: its shared memory is the next one's by then.
     """
     if NATIVE:
-        to = room + (frame // TILE % 2 * COUNT + which) * (TILE * ROWS * 4)
+        to = room + (frame // TILE % count_slots(ROWS) * COUNT + which) * (TILE * ROWS * 4)
         start_copy(to, p + frame * ROWS, wanted, TILE * ROWS * 4)
 
 
 @jit
-def await_rows(room, NATIVE: tl.constexpr):
-    """Wait until they are there."""
+def close_fetch(room, NATIVE: tl.constexpr):
+    """End what `await_rows` counts as one fetch."""
     if NATIVE:
-        await_copies(room)
+        tl.inline_asm_elementwise(
+            "cp.async.commit_group; mov.u32 $0, $1;", "=r,r", [room], dtype=tl.int32,
+            is_pure=False, pack=1,
+        )  # fmt: skip
+
+
+@jit
+def await_rows(room, LEFT: tl.constexpr, NATIVE: tl.constexpr):
+    """Wait until all rows are there but those of LEFT fetches last started."""
+    if NATIVE:
+        tl.inline_asm_elementwise(
+            write_wait(LEFT), "=r,r", [room], dtype=tl.int32, is_pure=False, pack=1
+        )
 
 
 @jit
@@ -103,7 +124,7 @@ def find_tile(
 ):  # fmt: skip
     """Where the rows of the tile that begins at a frame are."""
     if NATIVE:
-        at = room + (frame // TILE % 2 * COUNT + which) * (TILE * ROWS * 4)
+        at = room + (frame // TILE % count_slots(ROWS) * COUNT + which) * (TILE * ROWS * 4)
     else:
         at = p + frame * ROWS
     return at

@@ -71,7 +71,7 @@ def add_up_parts(
     """
     # with one slot, all have also said that they had read each turn before
     await_parts(counter, (turn if slots > 1 else 2 * turn - 1) * blocks)
-    p = parts + (place * slots + (turn - 1) % slots).to(tl.int64) * blocks * size
+    p = parts + (place * slots + ((turn - 1) & (slots - 1))).to(tl.int64) * blocks * size
     row, count = locate(chunk, table, T, chunks_a_video, frames, REVERSE, PACKED)
     for piece in range(block, size // PIECE, blocks):
         at = piece * PIECE + lane * 2

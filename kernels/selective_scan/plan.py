@@ -31,8 +31,8 @@ class Plan(NamedTuple):
     chunks: Chunks
     abreast: int  # chunks that are walked at a time
     together: bool  # whether all programs of a chunk are sure to run at a time
-    per: int  # segments of which they add up their sums at a time
-    slots: int  # how many times as many sums are held
+    per: int  # segments of which they add up their sums at a time: one or two
+    slots: int  # how many times as many sums are held; one or two, if together
 
 
 def plan_backward(forward: Chunks, u: Tensor, offsets: Tensor | None) -> Plan:
@@ -58,7 +58,7 @@ def plan_backward(forward: Chunks, u: Tensor, offsets: Tensor | None) -> Plan:
     for way in reversed(WAYS if together else ()):
         if need(chunks.total, abreast, blocks, chunks.span, *way) <= memory:
             turn, slots = way
-    return Plan(chunks, abreast, together, max(turn // chunks.span, 1), slots)
+    return Plan(chunks, abreast, together, 2 if turn >= 2 * chunks.span else 1, slots)
 
 
 def need(chunks: int, abreast: int, blocks: int, span: int, turn: int, slots: int) -> int:

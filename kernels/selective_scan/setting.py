@@ -15,6 +15,7 @@ TILE = 8  # frames that a program of one pass over time loads at a time
 PROJECTION_BLOCK = 16  # states of which B and C are moved together
 PROJECTION_TILE = 32  # and frames
 COMBINE_TILE = 16
+PIECE = 16  # bytes of a row that a lane copies at a time
 # one warp a program, its registers cut so that a multiprocessor holds sixteen: waiting is what
 # these kernels do most, and more warps hide it better than longer tiles
 WARP: dict[str, Any] = {"num_warps": 1, "maxnreg": 128, "enable_fp_fusion": True}
@@ -117,17 +118,26 @@ def combine(
     )  # fmt: skip
 
 
-def one_pass(setting: Setting, channels: int) -> dict[str, Any]:
-    """Options of the kernels that pass over time once."""
+def one_pass(setting: Setting, *inputs: Tensor) -> dict[str, Any]:
+    """Options of the kernels that pass over time once, and over these inputs."""
     return {
         **setting.options,
         **early(setting.rates.device),
-        "EVEN": channels % CUDA_LANES == 0,
+        "COPIED": setting.options["NATIVE"] and copied(*inputs),
         "TILE": TILE,
         "BLOCK": BLOCK,
         "ROWS": setting.rows,
         **(WARP if setting.rows <= 16 else WARP_OF_MANY_STATES),
     }
+
+
+def copied(*inputs: Tensor) -> bool:
+    """Whether all rows are of as many whole pieces that a lane copies, and begin with one."""
+    size = inputs[0].itemsize
+    return all(
+        x.itemsize == size and x.shape[2] * size % PIECE == 0 and x.data_ptr() % PIECE == 0
+        for x in inputs
+    )
 
 
 def given(tensor: Tensor | None, stand_in: Tensor) -> Tensor:

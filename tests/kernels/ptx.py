@@ -241,6 +241,11 @@ class Block:
         source = thread ^ lanes if kinds[2] == "bfly" else thread // 32 * 32 + lanes
         self._set(to, self._get(a, "b32")[source])
 
+    def _redux(self, kinds: list[str], to: str, a: str, _: str) -> None:
+        assert kinds[2] == "min"
+        of_warps = self._get(a, kinds[-1]).reshape(-1, 32)
+        self._set(to, np.repeat(of_warps.min(1), 32))
+
     def _bar(self, *_: Any) -> None:
         self.barriers += 1
 
@@ -257,6 +262,18 @@ class Block:
             if at.min() >= 0 and at.max() + size <= len(memory):
                 return memory, at
         raise AssertionError(f"out of bounds: {self.line.text}")
+
+    def _parts(self, address: Any, size: int, shared: bool, real: Any) -> Iterator[Any]:
+        """The threads that go to one memory, then those that go to another."""
+        assert not (address[real] % size).any(), f"not aligned: {self.line.text}"
+        left = real.copy()
+        for base, memory in self.spaces[:1] if shared else self.spaces[1:]:
+            part = left & (address >= base) & (address + size <= base + len(memory))
+            left &= ~part
+            if part.any():
+                yield part
+        if left.any():
+            self._find(address[left], size, shared)
 
     def _words(self, address: Any, size: int, shared: bool, real: Any, writes: bool) -> Any:
         """Memory as words, and which of them."""
@@ -282,23 +299,24 @@ class Block:
             self._set(to, self._fill(self.parameters[source[1:-1]], kinds[-1]))
         elif real.any():
             address, names = self._address(source), _names(to) or [to]
-            self._find(address[real], size * len(names), "shared" in kinds)
-            for k, name in enumerate(names):
-                where = (address + k * size, size, "shared" in kinds, real)
-                words, at = self._words(*where, writes=False)
-                x = np.zeros(self.threads, words.dtype)
-                x[real] = words[at]
+            found = {name: np.zeros(self.threads, WORDS[size]) for name in names}
+            for part in self._parts(address, size * len(names), "shared" in kinds, real):
+                for k, name in enumerate(names):
+                    where = (address + k * size, size, "shared" in kinds, part)
+                    words, at = self._words(*where, writes=False)
+                    found[name][part] = words[at]
+            for name, x in found.items():
                 self._set(name, x)
 
     def _st(self, kinds: list[str], to: str, source: str) -> None:
         size, real = KINDS[kinds[-1]].itemsize, self._real()
         if real.any():
             address, names = self._address(to), _names(source) or [source]
-            self._find(address[real], size * len(names), "shared" in kinds)
-            for k, name in enumerate(names):
-                where = (address + k * size, size, "shared" in kinds, real)
-                words, at = self._words(*where, writes=True)
-                words[at] = self._get(name, f"b{size * 8}")[real]
+            for part in self._parts(address, size * len(names), "shared" in kinds, real):
+                for k, name in enumerate(names):
+                    where = (address + k * size, size, "shared" in kinds, part)
+                    words, at = self._words(*where, writes=True)
+                    words[at] = self._get(name, f"b{size * 8}")[part]
 
     def _red(self, kinds: list[str], to: str, source: str) -> None:
         real = self._real()
@@ -315,11 +333,11 @@ class Block:
             self._land(int(operands[0]) + 1)
         elif (real := self._real()).any():
             to, source = (self._address(operand) for operand in operands[:2])
-            for address, shared in ((to, True), (source, False)):
-                self._find(address[real], 16, shared)
-            for k in range(0, 16, 4):
-                self._words(to + k, 4, True, real, writes=True)
-            self.copies[-1].append((to, source, real))
+            self._find(to[real], 16, True)
+            for part in self._parts(source, 16, False, real):
+                for k in range(0, 16, 4):
+                    self._words(to + k, 4, True, part, writes=True)
+                self.copies[-1].append((to, source, part))
 
     def _land(self, kept: int) -> None:
         """Finish all groups of copies but so many: as late as may be."""

@@ -121,6 +121,38 @@ def test_gradients_match_the_reference_where_states_lie_in_memory(
     check_gradients(make_arguments(300, 136, dtype, states), reverse=dtype == torch.float16)
 
 
+@pytest.mark.parametrize("shift", [0, 1], ids=["whole pieces", "anywhere"])
+@pytest.mark.parametrize(
+    ("frames", "width", "span", "size", "dtype"),
+    [
+        (9, 64, 32, 32, torch.bfloat16),
+        (700, 96, 32, 96, torch.bfloat16),
+        (699, 96, 64, 192, torch.bfloat16),
+        (264, 64, 32, 64, torch.float16),
+        (100, 40, 32, 64, torch.bfloat16),
+    ],
+)
+def test_gradients_match_the_reference_wherever_rows_of_half_precision_begin(
+    frames: int,
+    width: int,
+    span: int,
+    size: int,
+    dtype: torch.dtype,
+    shift: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checks, "CUDA_PROGRAMS", 1)
+    monkeypatch.setattr(checks, "_choose_span", lambda _: span)
+    monkeypatch.setattr(plan, "_choose", lambda *_: size)
+    arguments = make_arguments(frames, width, dtype)
+    if frames == 264:
+        del arguments["z"]
+    for name in arguments.keys() & {"u", "delta", "z"}:
+        t = arguments[name]
+        arguments[name] = torch.cat([t.new_zeros(shift), t.flatten()])[shift:].view(t.shape)
+    check_gradients(arguments, reverse=shift == 1)
+
+
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize(("batch", "frames"), [(1, 4096), (1, 1001), (3, 96)])
 def test_a_gradient_in_the_memory_of_kept_states_has_the_same_bits(

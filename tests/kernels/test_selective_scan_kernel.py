@@ -212,15 +212,18 @@ constants = dict(
     N=states, HAS_SKIP=True, HAS_Z=True, HAS_BIAS=True, SOFTPLUS=True, REVERSE=False, PACKED=False,
     EVEN=True, WHOLE=False, BLOCK=32, ROWS=max(states, 16), ROOM=4 if states <= 16 else 0,
     TOGETHER=True, NATIVE=True, PRECISE=precise, EXACT=precise, TILE=8, BACKWARD=True, KEEP=False,
-    EARLY=True,
+    EARLY=True, COPIED=states <= 16,
 )
+of_frames = {"values", "u", "delta", "z", "y", "grad_y", "grad_u", "grad_delta", "grad_z"}
 for kernel in (gradients_kernel, chunk_ends_kernel, outputs_kernel):
+    constants["COPIED"] &= not (precise and kernel is gradients_kernel)
     types = {name: "i32" if name in LOOSE else "*fp32" for name in kernel.arg_names}
+    types |= {name: "*fp32" if precise else "*bf16" for name in of_frames & types.keys()}
     types |= {name: "constexpr" for name in constants if name in kernel.arg_names}
     aligned = {
         (i,): [["tt.divisibility", 16]]
         for i, name in enumerate(kernel.arg_names)
-        if types[name] == "*fp32"
+        if types[name].startswith("*")
     }
     values = {
         (kernel.arg_names.index(name),): value

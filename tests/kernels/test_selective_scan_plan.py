@@ -9,6 +9,7 @@ pytest.importorskip("triton")
 
 from vidmamba.kernels.selective_scan import checks, plan
 from vidmamba.kernels.selective_scan.kernel_room import count_places
+from vidmamba.kernels.selective_scan.setting import copied
 
 H100 = 132  # multiprocessors
 
@@ -54,3 +55,13 @@ def test_a_scan_needs_a_quarter_more_than_its_outputs_and_gradients(
     outputs_and_gradients = 4 * math.prod(shape) * 2
     assert chunks.kept * 16 * chunks.width * 4 == math.prod(shape) * 2
     assert 4 * (rows + ends + parts + aside) < outputs_and_gradients / 4
+
+
+def test_rows_are_copied_by_pieces_that_all_of_them_are_made_of_and_begin_with() -> None:
+    rows = torch.zeros(1, 3, 8).bfloat16()
+    late = torch.zeros(25).bfloat16()[1:].view(1, 3, 8)
+    assert copied(rows, rows)
+    assert copied(rows.float())
+    assert not copied(rows, late)
+    assert not copied(rows, rows.float())
+    assert not copied(rows[:, :, :4].contiguous())

@@ -13,9 +13,11 @@ pytest.importorskip("triton")
 
 SCRIPT = Path(__file__).with_name("on_ptx.py")
 # up to 16 states lie in shared memory, more in memory; the programs of blocks of channels wait for
-# each other's sums, chunk by chunk, and of packed videos some are empty
+# each other's sums, chunk by chunk, and of packed videos some are empty; rows of whole pieces of 16
+# bytes pass through shared memory
 CASES: dict[str, tuple[Any, ...]] = {
     "few states": ([1, 9, 5, 16], "float32", None, False, None),
+    "pieces": ([1, 9, 32, 2], "bfloat16", None, False, None),
     "two blocks": ([1, 9, 33, 2], "bfloat16", None, False, None),
     "many states": ([1, 10, 3, 64], "float32", None, True, None),
     "segments": ([1, 70, 33, 17], "bfloat16", None, False, 128),
