@@ -30,7 +30,7 @@ def launch_forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scan contiguous tensors: y like x, the last states, and what the backward pass wants."""
     x, skip = given.x, given.D is not None
-    job = Job(given, offsets, softplus, reverse, logs=True)
+    job = Job(given, offsets, softplus, reverse, logs=not keep)
     kept = x.new_empty(kept_size(x, given.B, offsets, inner=keep), dtype=torch.float32)
     states, inner = job.split(kept, inner=keep)
     final = job.new_states(given.initial_state)

@@ -72,7 +72,8 @@ class Job:
             "NATIVE": x.is_cuda and torch.version.hip is None,
             "EARLY": begins_early(x.device),
             "PASS": begins_early(x.device),  # of the first launch, which itself begins in its turn
-            # softplus is never negative; float32 would see the rounding of one more logarithm
+            # softplus is never negative; float32, and gradients of steps, which are differences of
+            # sums, would see the rounding of one more logarithm
             "LOGS": logs and softplus and self.plan.half,
             "HALF": self.plan.half,
             "H": heads,
