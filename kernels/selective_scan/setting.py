@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vidmamba.kernels.selective_scan.checks import BLOCK, CUDA_LANES, Chunks
 from vidmamba.kernels.selective_scan.kernel import combine_kernel
+from vidmamba.kernels.selective_scan.kernel_inputs import PIECE
 from vidmamba.kernels.selective_scan.kernel_prepare import prepare_kernel
 from vidmamba.kernels.sizes import cdiv, power_of_two
 
@@ -15,7 +16,6 @@ TILE = 8  # frames that a program of one pass over time loads at a time
 PROJECTION_BLOCK = 16  # states of which B and C are moved together
 PROJECTION_TILE = 32  # and frames
 COMBINE_TILE = 16
-PIECE = 16  # bytes of a row that a lane copies at a time
 # one warp a program, its registers cut so that a multiprocessor holds sixteen: waiting is what
 # these kernels do most, and more warps hide it better than longer tiles
 WARP: dict[str, Any] = {"num_warps": 1, "maxnreg": 128, "enable_fp_fusion": True}
@@ -133,9 +133,9 @@ def one_pass(setting: Setting, *inputs: Tensor) -> dict[str, Any]:
 
 def copied(*inputs: Tensor) -> bool:
     """Whether all rows are of as many whole pieces that a lane copies, and begin with one."""
-    size = inputs[0].itemsize
+    size, piece = inputs[0].itemsize, PIECE.value
     return all(
-        x.itemsize == size and x.shape[2] * size % PIECE == 0 and x.data_ptr() % PIECE == 0
+        x.itemsize == size and x.shape[2] * size % piece == 0 and x.data_ptr() % piece == 0
         for x in inputs
     )
 
